@@ -1,0 +1,84 @@
+"""The ExecutionManager: reacts to `execution.status_changed`.
+
+Law 5. Handling twice equals handling once. Same status again: no write, debug log, orchestration still runs.
+Law 2. Each move has one owner and one guarded statement: a row that is behind its message is moved by the guarded
+statement with its attempt, and by nothing else. It publishes no completions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+
+from interlock.adapters.logs import get_logger
+from executor import store
+from executor.handlers.outgoing import Outgoing
+from executor.rules.status import Verdict, compare
+from interlock.contract.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from asyncpg import Record
+
+    from interlock.adapters.postgres import Tx
+    from interlock.adapters.telemetry import Metrics
+    from interlock.contract import events
+
+
+class ExecutionManager:
+    """Compares each hint with its row, heals what a failover lost, and enters again what came back to `requested`."""
+
+    def __init__(self, *, actor: str, metrics: Metrics) -> None:
+        self._actor = actor
+        self._metrics = metrics
+        self._log = get_logger("execution_manager")
+
+    async def __call__(self, tx: Tx, batch: Sequence[events.StatusChanged]) -> Outgoing:
+        """Handle one flush of hints."""
+        outgoing = Outgoing()
+        rows = await store.statuses(tx, {event.data.id for event in batch})
+        behind: list[store.LostMove] = []
+        returned: list[UUID] = []
+        for event in batch:
+            verdict = _compare(rows.get(event.data.id), event)
+            self._count(verdict, event)
+            if verdict is Verdict.BEHIND and event.data.source is not None:
+                behind.append(_lost_move(event))
+            elif verdict is Verdict.UNCHANGED and event.data.target is Status.REQUESTED:
+                returned.append(event.data.id)
+        if behind:
+            outgoing.messages, moved = await store.catch_up(tx, behind)
+            self._log.warning("rows were behind their messages", moved=[str(identity) for identity in moved])
+            returned += [move.id for move in behind if move.target is Status.REQUESTED]
+        if returned:
+            outgoing.add(await store.admit(tx, self._actor, entering=sorted(set(returned))))
+        return outgoing
+
+    def _count(self, verdict: Verdict, event: events.StatusChanged) -> None:
+        data = event.data
+        if verdict is Verdict.UNCHANGED:
+            self._metrics.writes_skipped.inc()
+            self._metrics.messages.labels("execution.status_changed", "processed").inc()
+            self._log.debug("status unchanged", execution_id=str(data.id), status=data.target, attempt=data.attempt)
+        elif verdict is Verdict.BEHIND:
+            self._metrics.behind.inc()
+            self._metrics.messages.labels("execution.status_changed", "processed").inc()
+        else:
+            self._metrics.messages.labels("execution.status_changed", "stale").inc()
+            self._log.debug("stale", execution_id=str(data.id), told=data.target, attempt=data.attempt)
+
+
+def _compare(row: Record | None, event: events.StatusChanged) -> Verdict:
+    data = event.data
+    stands = None if row is None else (Status(row["status"]), row["attempt"], row["epoch"])
+    return compare(stands, (data.source, data.target, data.attempt, data.epoch))
+
+
+def _lost_move(event: events.StatusChanged) -> store.LostMove:
+    data = event.data
+    assert data.source is not None  # noqa: S101 - a row cannot be behind its own insertion
+    return store.LostMove(
+        id=data.id, attempt=data.attempt, source=data.source, target=data.target, actor=event.source
+    )

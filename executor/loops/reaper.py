@@ -1,0 +1,63 @@
+"""Moves on what a lost worker held. Judges leases only, by the database's clock: never ages, counters or broker depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+
+from interlock.adapters.logs import get_logger
+from executor import store
+from executor.rules.loss import after_loss
+from interlock.contract.status import Status
+
+if TYPE_CHECKING:
+    from executor.loops.periodic import Context
+
+GAP_SECONDS: Final = 15.0
+START_SECONDS: Final = 60.0
+
+
+class Reaper:
+    """One pass a period. After a gap in all reapers' passes it only observes, until workers had time to renew."""
+
+    def __init__(self, lease_seconds: float) -> None:
+        self._lease_seconds = lease_seconds
+        self._log = get_logger("reaper")
+
+    async def __call__(self, context: Context) -> None:
+        """Hand back or end what expired leases hold, then close those workers."""
+        async with context.transaction() as tx:
+            observing = await store.tick(tx, gap_seconds=GAP_SECONDS, lease_seconds=self._lease_seconds)
+            lost = [] if observing else await store.lost_executions(tx)
+            stranded = await store.stranded_executions(tx, start_seconds=START_SECONDS)
+        decisions = [
+            store.Decision(
+                id=row["execution_id"],
+                attempt=row["attempt"],
+                target=after_loss(Status(row["status"]), row["losses"], row["cancel_reason"]),
+            )
+            for row in lost
+        ]
+        if decisions:
+            await self._move(context, decisions, "worker lost")
+        if stranded:
+            back = [
+                store.Decision(id=row["execution_id"], attempt=row["attempt"], target=Status.REQUESTED)
+                for row in stranded
+            ]
+            await self._move(context, back, "no live worker in the pool")
+        if not observing:
+            await self._close(context)
+
+    async def _move(self, context: Context, decisions: list[store.Decision], reason: str) -> None:
+        async with context.transaction() as tx:
+            admission = await store.admit(tx, context.actor, decisions=decisions, reason=reason)
+        self._log.info("moved on", reason=reason, executions=len(admission.decided))
+        context.offer(admission)
+
+    async def _close(self, context: Context) -> None:
+        async with context.transaction() as tx:
+            ended = await store.end_workers(tx)
+        for worker in ended:
+            context.metrics.leases_expired.inc()
+            self._log.warning("worker lost", worker_id=str(worker["id"]), host=worker["host"], pid=worker["pid"])

@@ -1,0 +1,31 @@
+"""Durable time: what falls due is a row, so a restart forgets nothing. Also admits where a key owes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from executor import store
+from interlock.contract.status import Status
+
+if TYPE_CHECKING:
+    from executor.loops.periodic import Context
+
+
+async def timers(context: Context) -> None:
+    """Enter what is due again, end what is late, and admit on for keys with room and waiters."""
+    async with context.transaction() as tx:
+        due = await store.due_timers(tx)
+        keys = await store.hungry_keys(tx)
+    if due:
+        entering = [timer["execution_id"] for timer in due if timer["kind"] == "enter"]
+        late = [timer["execution_id"] for timer in due if timer["kind"] != "enter"]
+        decisions = [store.Decision(id=identity, target=Status.TIMED_OUT) for identity in sorted(set(late))]
+        async with context.transaction() as tx:
+            admission = await store.admit(
+                tx, context.actor, entering=entering, decisions=decisions, reason="timed_out", keys=keys
+            )
+            await store.forget_timers(tx, due)
+        context.offer(admission)
+    elif keys:
+        async with context.transaction() as tx:
+            context.offer(await store.admit(tx, context.actor, keys=keys))

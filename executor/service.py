@@ -1,0 +1,148 @@
+"""Wires one executor: the only place that makes connections and hands them to whoever works with them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from executor.consumers import Consumer
+from executor.handlers.cancel_requested import CancelRequested
+from executor.handlers.completed import CompletionListener
+from executor.handlers.requested import Requested
+from executor.handlers.status_changed import ExecutionManager
+from executor.loops.periodic import Context, every
+from executor.loops.reaper import Reaper
+from executor.loops.reconciler import partitions, reconciler
+from executor.loops.timers import timers
+from interlock.acceptance.catalog import Catalog
+from interlock.adapters import migrations
+from interlock.adapters.amqp import Session
+from interlock.adapters.health import HealthServer, Readiness
+from interlock.adapters.logs import get_logger
+from interlock.adapters.outbox import Relay
+from interlock.adapters.postgres import open_pool
+from interlock.adapters.systemd import Notify, watchdog
+from interlock.adapters.telemetry import Metrics
+from interlock.contract import events
+from interlock.contract.topology import Topology
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from asyncpg import Pool
+
+    from executor.settings import Settings
+    from interlock.adapters.lifecycle import Stop
+
+CONNECTIONS = 8
+DAY_SECONDS = 86_400.0
+
+
+class Service:
+    """One executor process: what it is made of, and its life from start to drain."""
+
+    def __init__(self, settings: Settings, stop: Stop) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._identity = str(uuid4())
+        self._actor = f"/executor/{self._identity}"
+        self._metrics = Metrics()
+        self._readiness = Readiness("broker")
+        self._notify = Notify()
+        self._topology = Topology(settings.prefix)
+        self._session = Session(
+            settings.amqp_url.get_secret_value(), self._topology, self._identity, self._readiness
+        )
+        self._log = get_logger("executor").bind(executor=self._identity)
+
+    async def run(self) -> int:
+        """Serve until asked to stop. Raises Unavailable or Misconfigured when it cannot start."""
+        settings = self._settings
+        health = HealthServer(settings.http, self._readiness, self._metrics) if settings.http else None
+        if health:
+            health.bind()
+        pool = await open_pool(
+            settings.database_url.get_secret_value(), application="interlock-executor", size=CONNECTIONS
+        )
+        try:
+            async with pool.acquire() as connection:
+                await migrations.verify(connection)
+            await self._serve(pool, health)
+        finally:
+            await self._session.close()
+            pool.terminate()
+        self._log.info("stopped")
+        return 0
+
+    async def _serve(self, pool: Pool[Any], health: HealthServer | None) -> None:
+        relay = Relay(pool, self._session, "executor", self._metrics, self._settings.sweep)
+        consumers = self._consumers(pool, relay)
+        await self._session.start()
+        async with asyncio.TaskGroup() as tasks:
+            if health:
+                tasks.create_task(health.serve(self._stop))
+            work = [
+                tasks.create_task(coroutine)  # type: ignore[arg-type]  # each is a coroutine
+                for coroutine in (
+                    self._session.run(),
+                    self._session.watch(),
+                    self._session.listen(self._on_control),
+                    relay.publish_offered(),
+                    relay.sweep(),
+                    self._metrics.probe_loop_lag(),
+                    watchdog(self._notify, lambda: self._readiness.ready),
+                    *(consumer.run() for consumer in consumers),
+                    *self._loops(Context(pool=pool, relay=relay, actor=self._actor, metrics=self._metrics)),
+                )
+            ]
+            self._log.info("ready")
+            self._notify.ready()
+            await self._stop.wait()
+            self._log.info("draining")
+            self._notify.stopping()
+            for task in work:
+                task.cancel()
+            await asyncio.wait(work)
+            await relay.flush()
+            if health:
+                health.close()
+
+    def _consumers(self, pool: Pool[Any], relay: Relay) -> list[Consumer]:
+        actor, metrics, topology = self._actor, self._metrics, self._topology
+        requested = Requested(
+            actor=actor, queue=topology.requests_queue.name, catalog=Catalog(), metrics=metrics
+        )
+        wanted = (
+            (
+                topology.requests_queue,
+                {events.Requested: requested, events.CancelRequested: CancelRequested(actor=actor)},
+            ),
+            (topology.status_queue, {events.StatusChanged: ExecutionManager(actor=actor, metrics=metrics)}),
+            (topology.completed_queue, {events.Completed: CompletionListener(actor=actor, metrics=metrics)}),
+            (topology.dead_queue, {}),
+        )
+        return [
+            Consumer(
+                self._session.subscribe(queue),
+                handlers,  # type: ignore[arg-type]  # keys are event types, values take their events
+                pool=pool,
+                relay=relay,
+                actor=actor,
+                metrics=metrics,
+                readiness=self._readiness,
+            )
+            for queue, handlers in wanted
+        ]
+
+    def _loops(self, context: Context) -> list[Awaitable[None]]:
+        settings = self._settings
+        return [
+            every(settings.timers, timers, context),
+            every(settings.reconcile, reconciler, context),
+            every(settings.reaper, Reaper(settings.lease), context),
+            every(DAY_SECONDS, partitions, context),
+        ]
+
+    async def _on_control(self, event: events.Event) -> None:
+        self._log.debug("nothing to do", type=event.type)

@@ -1,0 +1,186 @@
+"""What the executor reads and writes: one named function per statement. Takes the transaction, never opens one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from interlock.adapters.statements import Statements
+from interlock.contract.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from uuid import UUID
+
+    from asyncpg import Record
+
+    from interlock.adapters.postgres import Tx
+
+SQL = Statements("executor")
+CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A move that the executor decides. `attempt` None: whatever the attempt."""
+
+    id: UUID
+    target: Status
+    attempt: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Admission:
+    """What one admission did: messages to publish, keys that still have room and waiters, and its figures."""
+
+    messages: list[Record] = field(default_factory=list)
+    more: list[int] = field(default_factory=list)
+    admitted: int = 0
+    released: int = 0
+    decided: list[UUID] = field(default_factory=list)
+
+
+async def admit(  # noqa: PLR0913 - the one function that admits; every caller names what it brings
+    tx: Tx,
+    actor: str,
+    *,
+    ended: Sequence[UUID] = (),
+    entering: Sequence[UUID] = (),
+    decisions: Sequence[Decision] = (),
+    reason: str = "",
+    keys: Sequence[int] = (),
+) -> Admission:
+    """Release, decide, enter and admit, under the locks of all keys concerned, in the caller's transaction."""
+    row = await tx.fetchrow(
+        SQL["admit"],
+        list(ended),
+        list(entering),
+        [decision.id for decision in decisions],
+        [decision.attempt for decision in decisions],
+        [decision.target for decision in decisions],
+        reason,
+        list(keys),
+        CHUNK,
+        actor,
+    )
+    assert row is not None  # noqa: S101 - the function returns exactly one row
+    return Admission(
+        messages=list(row["messages"] or ()),
+        more=list(row["more"] or ()),
+        admitted=row["admitted"],
+        released=row["released"],
+        decided=list(row["decided"] or ()),
+    )
+
+
+async def statuses(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Record]:
+    """Status, attempt and epoch of those executions that exist."""
+    return {row["id"]: row for row in await tx.fetch(SQL["statuses"], list(ids))}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostMove:
+    """A worker's move that its message tells and the row does not."""
+
+    id: UUID
+    attempt: int
+    source: Status
+    target: Status
+    actor: str
+
+
+async def catch_up(tx: Tx, moves: Sequence[LostMove]) -> tuple[list[Record], list[UUID]]:
+    """Make these moves again, guarded; returns the messages and the ids that moved."""
+    rows = await tx.fetch(
+        SQL["catch_up"],
+        [move.id for move in moves],
+        [move.attempt for move in moves],
+        [move.source for move in moves],
+        [move.target for move in moves],
+        [move.actor for move in moves],
+    )
+    return [m for row in rows for m in row["messages"] or ()], [i for row in rows for i in row["moved"] or ()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """One poison message: which queue it came from, the stable reason, the sentence, and the bytes."""
+
+    queue: str
+    reason: str
+    detail: str
+    content_type: str | None
+    body: bytes
+
+
+async def park(tx: Tx, messages: Sequence[Parked]) -> None:
+    """Keep what cannot be handled, whole."""
+    await tx.execute(
+        SQL["park"],
+        [m.queue for m in messages],
+        [m.reason for m in messages],
+        # PostgreSQL's text holds no NUL; the body keeps every byte.
+        [m.detail.replace("\0", "\u2400") for m in messages],
+        [m.content_type.replace("\0", "\u2400") if m.content_type else None for m in messages],
+        [m.body for m in messages],
+    )
+
+
+async def bury(tx: Tx, reasons: dict[UUID, str], actor: str) -> None:
+    """Leave a tombstone for each id that has no row yet."""
+    await tx.execute(SQL["bury"], list(reasons), list(reasons.values()), actor)
+
+
+async def unbury(tx: Tx, ids: Iterable[UUID]) -> None:
+    """Remove tombstones that did their work, and all expired ones."""
+    await tx.execute(SQL["unbury"], list(ids))
+
+
+async def late_tombstones(tx: Tx) -> list[Record]:
+    """Cancels whose request was accepted meanwhile: (execution_id, reason)."""
+    return await tx.fetch(SQL["late_tombstones"])
+
+
+async def due_timers(tx: Tx) -> list[Record]:
+    """Timers that fell due: (execution_id, kind), oldest first, at most one chunk."""
+    return await tx.fetch(SQL["due_timers"], CHUNK)
+
+
+async def forget_timers(tx: Tx, timers: Sequence[Record]) -> None:
+    """Delete those of `timers` that did their work."""
+    await tx.execute(SQL["forget_timers"], [t["execution_id"] for t in timers], [t["kind"] for t in timers])
+
+
+async def hungry_keys(tx: Tx) -> list[int]:
+    """Keys with waiters that may go on."""
+    return [row["id"] for row in await tx.fetch(SQL["hungry_keys"])]
+
+
+async def leaked_slots(tx: Tx) -> list[UUID]:
+    """Executions that ended seconds ago and still hold slots."""
+    return [row["execution_id"] for row in await tx.fetch(SQL["leaked_slots"])]
+
+
+async def tick(tx: Tx, *, gap_seconds: float, lease_seconds: float) -> bool:
+    """Note that a reaper looked; returns whether it must only observe, because nobody looked for a while."""
+    return bool(await tx.fetchval(SQL["tick"], gap_seconds, lease_seconds))
+
+
+async def lost_executions(tx: Tx) -> list[Record]:
+    """What expired leases hold, at most one chunk."""
+    return await tx.fetch(SQL["lost_executions"], CHUNK)
+
+
+async def stranded_executions(tx: Tx, *, start_seconds: float) -> list[Record]:
+    """What was dispatched `start_seconds` ago to a pool without a live worker."""
+    return await tx.fetch(SQL["stranded_executions"], start_seconds)
+
+
+async def end_workers(tx: Tx) -> list[Record]:
+    """Close the rows of lost incarnations that hold nothing any more; returns them."""
+    return await tx.fetch(SQL["end_workers"])
+
+
+async def make_partitions(tx: Tx) -> int:
+    """Make the history partitions of the coming weeks; returns how many were missing."""
+    return int(await tx.fetchval(SQL["make_partitions"]))

@@ -1,0 +1,58 @@
+"""Registered definitions by name. Versions never change and are kept; which one is current is asked every time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interlock.actions.validation import Schema
+from interlock.adapters.statements import Statements
+from interlock.contract.definitions import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from interlock.adapters.postgres import Tx
+
+_SQL = Statements("interlock.acceptance")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One version of one action, with its schema compiled."""
+
+    action: Action
+    version: int
+    withdrawn: bool
+    schema: Schema
+
+
+class Catalog:
+    """Parsed definitions of one process."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, int], Entry] = {}
+
+    async def current(self, tx: Tx, names: Iterable[str]) -> dict[str, Entry]:
+        """The current entry of each of `names` that is registered (withdrawn ones included)."""
+        rows = await tx.fetch(_SQL["current_actions"], sorted(set(names)))
+        found = await self.pinned(tx, [(row["name"], row["version"]) for row in rows])
+        return {
+            row["name"]: Entry(
+                action=entry.action, version=entry.version, withdrawn=row["withdrawn"], schema=entry.schema
+            )
+            for row in rows
+            for entry in (found[row["name"], row["version"]],)
+        }
+
+    async def pinned(self, tx: Tx, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Entry]:
+        """The entries of these (name, version) pairs; executions pin one at acceptance."""
+        missing = sorted({pair for pair in wanted if pair not in self._kept})
+        if missing:
+            rows = await tx.fetch(_SQL["definitions"], [name for name, _ in missing], [v for _, v in missing])
+            for row in rows:
+                action = Action.from_stored(row["definition"])
+                self._kept[row["name"], row["version"]] = Entry(
+                    action=action, version=row["version"], withdrawn=False, schema=Schema(action.params)
+                )
+        return self._kept

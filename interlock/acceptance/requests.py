@@ -1,0 +1,185 @@
+"""What a request is and when it is refused. Pure: `now` is a parameter, definitions are handed in.
+
+A request with a usable id always ends as a row: what cannot be accepted becomes a `failed` row with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from interlock.contract.canonical import canonical_json, checksum, storable, storable_text
+from interlock.contract.definitions import Name, Pool  # noqa: TC001 - pydantic reads them at run time
+from interlock.contract.errors import InvalidParams, Malformed, Refused, UnknownAction
+from interlock.contract.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from interlock.acceptance.catalog import Entry
+
+CLOCK_SKEW: Final = timedelta(days=1)
+MAX_TAGS: Final = 50
+Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(storable_text)]
+
+
+class Request(BaseModel):
+    """The data of `execution.requested`. Unknown fields are refused: a typo must not be ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: UUID
+    action: Name
+    params: dict[str, JsonValue] = {}
+    idempotency_key: Text | None = None
+    concurrency_key: Text | None = None
+    priority: int | None = Field(default=None, ge=-100, le=100, strict=True)
+    not_before: AwareDatetime | None = None
+    deadline: AwareDatetime | None = None
+    pool: Pool | None = None
+    tags: Annotated[tuple[Text, ...], Field(max_length=MAX_TAGS)] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One request ready for the database: accepted by the rules, or carrying its refusal as `error`.
+
+    `keys` are the (scope, name) pairs of its lane; `hash` is the SHA-256 of what makes two requests the same.
+    """
+
+    id: UUID
+    action: str
+    version: int | None
+    pool: str
+    priority: int
+    keys: tuple[tuple[str, str], ...]
+    params: str
+    hash: bytes
+    tags: str
+    not_before: datetime | None
+    deadline: datetime | None
+    queue_timeout: float | None
+    total_timeout: float | None
+    idempotency_key: str | None
+    error: str | None
+
+
+def usable_id(data: dict[str, Any], now: datetime) -> UUID:
+    """The execution id of request data. Raises Malformed unless it is a UUIDv7 made within a day of `now`."""
+    try:
+        identity = UUID(str(data["id"]))
+    except (KeyError, ValueError) as error:
+        message = f"id {data.get('id')!r} is not a UUID: send a fresh UUIDv7 with each request"
+        raise Malformed(message, "unusable_id") from error
+    made = datetime.fromtimestamp((identity.int >> 80) / 1000, tz=UTC) if identity.version == 7 else None  # noqa: PLR2004
+    if made is None or abs(made - now) > CLOCK_SKEW:
+        message = f"id {identity} is not a UUIDv7 made within a day of {now:%Y-%m-%d %H:%M} UTC: check the client's clock"
+        raise Malformed(message, "unusable_id")
+    return identity
+
+
+def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry]) -> Candidate:
+    """Hold one request against the contract and its action. Never raises for bad input: a refusal is a candidate too.
+
+    `known` maps action names to their current entries.
+    """
+    try:
+        request = Request.model_validate(data)
+        entry = _entry(request, known)
+        storable(request.params)  # type: ignore[arg-type]  # a dict of JSON values is a JSON value
+        entry.schema.check(request.params)
+        return _accepted(request, entry)
+    except ValidationError as invalid:
+        first = invalid.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        return _refused(data, identity, "invalid_request", f"{field}: {first['msg']}")
+    except ValueError as invalid:
+        return _refused(data, identity, InvalidParams.code, f"params: {invalid}")
+    except Refused as refusal:
+        return _refused(data, identity, refusal.code, str(refusal))
+
+
+def _entry(request: Request, known: dict[str, Entry]) -> Entry:
+    entry = known.get(request.action)
+    if entry is None or entry.withdrawn:
+        hint = did_you_mean(request.action, [name for name, e in known.items() if not e.withdrawn])
+        fate = "was withdrawn" if entry else "is not registered"
+        raise UnknownAction(f"action {request.action!r} {fate}{hint}; `interlock actions list` shows what is")
+    return entry
+
+
+def _accepted(request: Request, entry: Entry) -> Candidate:
+    action = entry.action
+    pool = request.pool or action.pool
+    keys = [("leaf", f"action:{action.action}"), ("pool", pool)]
+    if request.concurrency_key is not None:
+        keys.append(("leaf", f"key:{request.concurrency_key}"))
+    return Candidate(
+        id=request.id,
+        action=action.action,
+        version=entry.version,
+        pool=pool,
+        priority=action.priority if request.priority is None else request.priority,
+        keys=tuple(keys),
+        params=canonical_json(request.params),
+        hash=request_hash(request.model_dump(mode="json")),
+        tags=canonical_json(list(request.tags)),
+        not_before=request.not_before,
+        deadline=request.deadline,
+        queue_timeout=action.timeout.queue,
+        total_timeout=action.timeout.total,
+        idempotency_key=request.idempotency_key,
+        error=None,
+    )
+
+
+def _refused(data: dict[str, Any], identity: UUID, code: str, message: str) -> Candidate:
+    name = data.get("action")
+    params = data.get("params", {})
+    try:
+        kept = canonical_json(storable(params)) if isinstance(params, dict) else "{}"
+    except ValueError:
+        kept = "{}"  # What the database cannot hold is named in the message.
+    return Candidate(
+        id=identity,
+        action=_printable(name) if isinstance(name, str) and name else "(none)",
+        version=None,
+        pool="default",
+        priority=0,
+        keys=(),
+        params=kept,
+        hash=request_hash(data),
+        tags="[]",
+        not_before=None,
+        deadline=None,
+        queue_timeout=None,
+        total_timeout=None,
+        idempotency_key=None,
+        error=canonical_json({"class": code, "message": _printable(message, 1000)}),
+    )
+
+
+def request_hash(data: dict[str, Any]) -> bytes:
+    """SHA-256 over action, parameters, keys, priority and times in canonical JSON: the same request, the same hash."""
+    told = ("action", "params", "idempotency_key", "concurrency_key", "priority", "not_before", "deadline")
+    content = {name: data[name] for name in told if data.get(name) is not None}
+    try:
+        return bytes.fromhex(checksum(canonical_json(content)))
+    except (ValueError, TypeError):
+        # Only refused requests hold what has no canonical form; their text is what they are.
+        return bytes.fromhex(checksum(repr(content)))
+
+
+def _printable(text: str, most: int = 100) -> str:
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:most])
+
+
+def same_id(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Candidate]]:
+    """Split into the first of each id, and its repeats in the same flush."""
+    first: dict[UUID, Candidate] = {}
+    repeats = [candidate for candidate in candidates if first.setdefault(candidate.id, candidate) is not candidate]
+    return list(first.values()), repeats

@@ -1,0 +1,1 @@
+SELECT lane, lane_id FROM make_lanes($1, $2, $3, $4)

@@ -1,0 +1,139 @@
+"""Accepts requests in the caller's transaction and tells for each what became of it.
+
+Law 1. The row is the truth; a message is a hint. A request is accepted when its row is committed, not before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from interlock.acceptance.requests import Candidate, judge, same_id, usable_id
+from interlock.adapters.statements import Statements
+from interlock.contract.errors import Conflict, Malformed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from asyncpg import Record
+
+    from interlock.acceptance.catalog import Catalog
+    from interlock.adapters.postgres import Tx
+
+SQL = Statements("interlock.acceptance")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of one request: accepted now, known already (`existing`), or not acceptable (`error`)."""
+
+    data: dict[str, Any]
+    id: UUID | None
+    accepted: bool = False
+    refused: str | None = None
+    existing: UUID | None = None
+    error: Malformed | Conflict | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Acceptance:
+    """The answers of one flush in the order of the requests, the messages to publish, and keys that are owed."""
+
+    answers: list[Answer] = field(default_factory=list)
+    messages: list[Record] = field(default_factory=list)
+    more: list[int] = field(default_factory=list)
+
+
+async def accept(
+    tx: Tx, requests: Sequence[dict[str, Any]], *, catalog: Catalog, actor: str, now: datetime
+) -> Acceptance:
+    """Turn request data into rows. Bad input never raises: it is answered, each request on its own.
+
+    `actor` is a CloudEvents source such as `/executor/<id>`. Must be the first thing its transaction locks.
+    """
+    result = Acceptance()
+    known = await catalog.current(tx, [name for data in requests if isinstance(name := data.get("action"), str)])
+    judged: list[tuple[dict[str, Any], Candidate | Malformed]] = []
+    for data in requests:
+        try:
+            judged.append((data, judge(data, usable_id(data, now), known)))
+        except Malformed as error:
+            judged.append((data, error))
+    candidates = [candidate for _, candidate in judged if isinstance(candidate, Candidate)]
+    first, _ = same_id(candidates)
+    taken: set[UUID] = set()
+    if first:
+        row = await _insert(tx, first, actor)
+        taken = set(row["accepted"] or ())
+        result.messages, result.more = row["messages"] or [], row["more"] or []
+    existing = await _existing(tx, [c for c in candidates if c.id not in taken or c not in first])
+    fresh = set(taken)
+    for data, candidate in judged:
+        if isinstance(candidate, Malformed):
+            result.answers.append(Answer(data=data, id=None, error=candidate))
+        elif candidate.id in fresh:
+            fresh.remove(candidate.id)
+            result.answers.append(Answer(data=data, id=candidate.id, accepted=True, refused=candidate.error))
+        else:
+            result.answers.append(_compare(data, candidate, existing))
+    return result
+
+
+async def _insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
+    lanes = await _lanes(tx, candidates)
+    keys = [candidate.idempotency_key for candidate in candidates]
+    return await tx.fetchrow(  # type: ignore[return-value]  # the function always returns one row
+        SQL["accept"],
+        [c.id for c in candidates],
+        [c.action for c in candidates],
+        [c.version for c in candidates],
+        [c.pool for c in candidates],
+        [c.priority for c in candidates],
+        [lanes.get((c.keys, c.priority)) for c in candidates],
+        [c.params for c in candidates],
+        [c.hash for c in candidates],
+        [c.tags for c in candidates],
+        [c.not_before for c in candidates],
+        [c.deadline for c in candidates],
+        [c.queue_timeout for c in candidates],
+        [c.total_timeout for c in candidates],
+        [c.error for c in candidates],
+        keys if any(keys) else None,
+        actor,
+    )
+
+
+async def _lanes(tx: Tx, candidates: Sequence[Candidate]) -> dict[tuple[tuple[tuple[str, str], ...], int], int]:
+    wanted = list(dict.fromkeys((c.keys, c.priority) for c in candidates if c.keys))
+    flat = [(number, priority, *key) for number, (keys, priority) in enumerate(wanted) for key in keys]
+    if not flat:
+        return {}
+    rows = await tx.fetch(SQL["make_lanes"], *(list(column) for column in zip(*flat, strict=True)))
+    return {wanted[row["lane"]]: row["lane_id"] for row in rows}
+
+
+async def _existing(tx: Tx, candidates: Sequence[Candidate]) -> list[Record]:
+    if not candidates:
+        return []
+    keys = [c.idempotency_key for c in candidates if c.idempotency_key]
+    return await tx.fetch(SQL["existing"], [c.id for c in candidates], keys)
+
+
+def _compare(data: dict[str, Any], candidate: Candidate, existing: Sequence[Record]) -> Answer:
+    """A known id with the same content is the same request; anything else is a conflict that names what is there."""
+    by_id = next((row for row in existing if row["key"] is None and row["id"] == candidate.id), None)
+    if by_id is not None:
+        if by_id["request_hash"] == candidate.hash:
+            return Answer(data=data, id=candidate.id, existing=candidate.id)
+        error = Conflict(f"id {candidate.id} was accepted with other content: use a fresh id for a new request")
+        return Answer(data=data, id=candidate.id, existing=candidate.id, error=error)
+    holder = next((row for row in existing if row["key"] == candidate.idempotency_key and row["key"]), None)
+    owner = holder["id"] if holder else None
+    same = holder is not None and holder["request_hash"] == candidate.hash
+    how = "the same" if same else "other"
+    error = Conflict(
+        f"idempotency key {candidate.idempotency_key!r} belongs to execution {owner}, with {how} content", "key_in_use"
+    )
+    return Answer(data=data, id=candidate.id, existing=owner, error=None if same else error)

@@ -1,0 +1,57 @@
+"""An action together with where it was written, so that every complaint about it can say so. Reads no file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from interlock.actions.problems import Problem, translate
+from interlock.actions.rendering import check_action
+from interlock.actions.validation import check_schema
+from interlock.contract.definitions import Action
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A usable action, the file it was found in and the line (from 1) where it begins."""
+
+    action: Action
+    file: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        """Where the action was written: `file:line`."""
+        return f"{self.file}:{self.line}"
+
+
+def examine(raw: object) -> Action | list[Problem]:
+    """Return the action that `raw`, a mapping as it was written, describes; or every problem that it has.
+
+    Examined are the fields, the JSON Schema of the parameters and each template. No function is imported, no program
+    looked for: they belong to workers, which may be elsewhere.
+    """
+    if not isinstance(raw, dict):
+        return [Problem((), "an action is a mapping of fields, beginning with `action: name`")]
+    try:
+        action = Action.model_validate(raw)
+    except ValidationError as error:
+        return translate(error, raw)
+    problems = [Problem(("params", *problem.path), problem.message) for problem in check_schema(action.params)]
+    # A template cannot be held against a schema that is itself in doubt.
+    return problems or check_action(action) or action
+
+
+def duplicates(definitions: Iterable[Definition]) -> list[tuple[Definition, Definition]]:
+    """Return the pairs (first, later one) that share a name, in the order given."""
+    first: dict[str, Definition] = {}
+    return [
+        (earlier, definition)
+        for definition in definitions
+        if (earlier := first.setdefault(definition.action.action, definition)) is not definition
+    ]

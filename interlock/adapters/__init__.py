@@ -1,0 +1,1 @@
+"""Adapters: the only code that imports aio-pika, asyncpg, structlog and prometheus-client."""

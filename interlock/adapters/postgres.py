@@ -1,0 +1,106 @@
+"""The PostgreSQL pool and its error mapper. Foreign exceptions end here; no statement of the product lives here."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from interlock.contract.errors import Poison, Transient, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from asyncpg import Connection, Pool
+    from asyncpg.pool import PoolConnectionProxy
+
+    Tx = Connection[Any] | PoolConnectionProxy[Any]
+
+# Statements of the daemons reach rows by key. Plans prepared on empty tables must not turn into scans and hash joins
+# when the tables grow, and compiling a cheap statement costs more than running it.
+HOT = {
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+}
+
+
+class BadData(Poison):
+    """PostgreSQL refused a value (SQLSTATE class 22 or 23): one of the rows of the flush is at fault."""
+
+    reason = "bad_data"
+
+
+async def open_pool(
+    url: str,
+    *,
+    application: str,
+    size: int,
+    hot: bool = True,
+    statement_seconds: float = 30.0,
+) -> Pool[Any]:
+    """A pool of up to `size` connections whose statements are cut off after `statement_seconds`.
+
+    Raises Unavailable, naming host and port, when PostgreSQL cannot be reached.
+    """
+    settings = {
+        "application_name": application,
+        "statement_timeout": f"{int(statement_seconds * 1000)}",
+        "idle_in_transaction_session_timeout": f"{int(statement_seconds * 2000)}",
+        **(HOT if hot else {"jit": "off"}),
+    }
+    try:
+        return await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            timeout=10,
+            command_timeout=statement_seconds + 5,
+            server_settings=settings,
+            # No session state is ever set, so the default reset of a released connection would only cost a round trip.
+            reset=_keep,
+        )
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise Unavailable(unreachable(url, error)) from error
+
+
+async def _keep(_connection: object) -> None:
+    """Leave a released connection as it is."""
+
+
+def unreachable(url: str, error: BaseException) -> str:
+    """One line for the operator: which server, why, and what to check; never the password."""
+    parts = urlsplit(url)
+    reason = " ".join((str(error) or type(error).__name__).split())
+    where = f"{parts.hostname or 'localhost'}:{parts.port or 5432}{parts.path}"
+    return f"PostgreSQL at {where} cannot be reached ({reason}): check INTERLOCK_DATABASE_URL and the server"
+
+
+@contextmanager
+def mapped_errors() -> Iterator[None]:
+    """Map what asyncpg raises to the error tree: BadData for the rows' fault, Transient for everything passing."""
+    try:
+        yield
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or ""
+        if state[:2] in {"22", "23"} or state == "54000":
+            raise BadData(f"{state}: {error}") from error
+        if state[:2] in {"08", "40", "53", "55", "57", "58"}:
+            raise Transient(f"{state}: {error}") from error
+        raise
+    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        if isinstance(error, asyncpg.DataError | asyncpg.InternalClientError):
+            raise BadData(str(error)) from error
+        raise Transient(str(error) or type(error).__name__) from error
+
+
+@asynccontextmanager
+async def transaction(pool: Pool[Any]) -> AsyncIterator[Tx]:
+    """A connection inside a READ COMMITTED transaction, errors mapped; commits on leaving, rolls back on an error."""
+    with mapped_errors():
+        async with pool.acquire() as connection, connection.transaction():
+            yield connection

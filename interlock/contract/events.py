@@ -1,0 +1,281 @@
+"""CloudEvents 1.0 in JSON: the envelope, the event types, and the two content types they travel in.
+
+Law 1. The row is the truth; a message is a hint. An event holds ids and facts; whoever reads one re-reads the row.
+
+Decoding separates what is usable from what is not, event by event: one bad event in a message of 500 harms itself only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from interlock.contract.errors import Malformed
+from interlock.contract.status import Status  # noqa: TC001 - pydantic reads it at run time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+SINGLE = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+MAX_EVENT_BYTES = 1024 * 1024
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_EVENTS = 500
+MAX_DEPTH = 64
+
+
+class _Frozen(BaseModel):
+    # Unknown fields are ignored in hints: a newer publisher must not stop an older reader.
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+
+class StatusChangedData(_Frozen):
+    """One committed move of one execution."""
+
+    id: UUID
+    attempt: int
+    epoch: int
+    source: Status | None = Field(alias="from")
+    target: Status = Field(alias="to")
+    action: str
+    parent_id: UUID | None = None
+
+
+class CompletedData(_Frozen):
+    """The end of one execution in one epoch, whatever the outcome."""
+
+    id: UUID
+    action: str
+    status: Status
+    attempt: int
+    epoch: int
+    parent_id: UUID | None = None
+    finished_at: str
+
+
+class ScheduledData(_Frozen):
+    """One admitted execution: the worker reads the row when it claims."""
+
+    id: UUID
+    attempt: int
+
+
+class CancelData(_Frozen):
+    """To the worker that holds the execution."""
+
+    id: UUID
+    attempt: int
+
+
+class CancelRequestedData(_Frozen):
+    """From any client."""
+
+    id: UUID
+    reason: str = Field(default="", max_length=1000)
+
+
+class CanaryData(_Frozen):
+    """From a process to itself; `number` rises by one."""
+
+    number: int
+
+
+class _Envelope(_Frozen):
+    specversion: Literal["1.0"]
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    source: Annotated[str, Field(min_length=1, max_length=1024)]
+    subject: str | None = None
+    traceparent: str | None = None
+
+
+class StatusChanged(_Envelope):
+    """`execution.status_changed`, from the owner of the move."""
+
+    type: Literal["execution.status_changed"]
+    data: StatusChangedData
+
+
+class Completed(_Envelope):
+    """`execution.completed`, from workers only."""
+
+    type: Literal["execution.completed"]
+    data: CompletedData
+
+
+class Scheduled(_Envelope):
+    """`execution.scheduled`, from the executor to a pool."""
+
+    type: Literal["execution.scheduled"]
+    data: ScheduledData
+
+
+class Cancel(_Envelope):
+    """`execution.cancel`, from the executor to one worker."""
+
+    type: Literal["execution.cancel"]
+    data: CancelData
+
+
+class CancelRequested(_Envelope):
+    """`execution.cancel_requested`, from any client."""
+
+    type: Literal["execution.cancel_requested"]
+    data: CancelRequestedData
+
+
+class Requested(_Envelope):
+    """`execution.requested`, from any client. Its data is judged by acceptance, so that a refusal becomes a row."""
+
+    type: Literal["execution.requested"]
+    data: dict[str, Any]
+
+
+class Canary(_Envelope):
+    """`worker.canary`, from each process to itself."""
+
+    type: Literal["worker.canary"]
+    data: CanaryData
+
+
+class OutboxWaiting(_Envelope):
+    """`outbox.waiting`, from the executor to any worker: messages of the worker role wait to be published."""
+
+    type: Literal["outbox.waiting"]
+
+
+Event = StatusChanged | Completed | Scheduled | Cancel | CancelRequested | Requested | Canary | OutboxWaiting
+TYPES = frozenset(
+    {
+        "execution.status_changed",
+        "execution.completed",
+        "execution.scheduled",
+        "execution.cancel",
+        "execution.cancel_requested",
+        "execution.requested",
+        "worker.canary",
+        "outbox.waiting",
+    }
+)
+_ONE: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
+_MANY: TypeAdapter[list[Event]] = TypeAdapter(list[Annotated[Event, Field(discriminator="type")]])
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """One event, or a whole message, that breaks the contract: what it was, the stable reason, and the sentence."""
+
+    body: bytes
+    reason: str
+    detail: str
+
+
+def decode(body: bytes, content_type: str | None) -> tuple[list[Event], list[Unusable]]:
+    """Split one message into the events that can be handled and those that must be parked.
+
+    `content_type` is the AMQP property; it must be one of SINGLE and BATCH (parameters such as charset are ignored).
+    Never raises for bad input: what cannot be read is in the second list.
+    """
+    try:
+        documents = _documents(body, content_type)
+    except Malformed as error:
+        return [], [Unusable(body, error.reason, str(error))]
+    if len(body) <= MAX_EVENT_BYTES:
+        try:
+            return _MANY.validate_python(documents), []
+        except ValidationError:
+            pass  # At least one is bad: look at each, so that the others are handled.
+    events: list[Event] = []
+    unusable: list[Unusable] = []
+    for document in documents:
+        try:
+            events.append(_event(document))
+        except Malformed as error:
+            unusable.append(Unusable(_dump(document), error.reason, str(error)))
+    return events, unusable
+
+
+def _documents(body: bytes, content_type: str | None) -> list[Any]:
+    kind = (content_type or "").split(";", 1)[0].strip().lower()
+    if kind not in {SINGLE, BATCH}:
+        message = f"content type {content_type!r} is not one of {SINGLE} and {BATCH}: set it on the message"
+        raise Malformed(message, "content_type")
+    if len(body) > MAX_MESSAGE_BYTES:
+        message = f"{len(body)} bytes in one message; at most {MAX_MESSAGE_BYTES} are allowed: send several messages"
+        raise Malformed(message, "oversized")
+    try:
+        document = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        message = f"the body is not JSON in UTF-8: {error}"
+        raise Malformed(message, "malformed_json") from error
+    if kind == SINGLE:
+        return [document]
+    if not isinstance(document, list) or not 1 <= len(document) <= MAX_EVENTS:
+        message = f"a batch is a JSON array of 1 to {MAX_EVENTS} events"
+        raise Malformed(message, "malformed_batch")
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        message = f"the name {twice!r} stands twice in one object: send each name once"
+        raise Malformed(message, "duplicate_names")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    message = f"{name} is not JSON"
+    raise Malformed(message, "malformed_json")
+
+
+def _event(document: Any) -> Event:
+    if not isinstance(document, dict):
+        message = "an event is a JSON object"
+        raise Malformed(message, "malformed_event")
+    if len(_dump(document)) > MAX_EVENT_BYTES:
+        message = f"an event may have {MAX_EVENT_BYTES} bytes: pass a reference instead of the data"
+        raise Malformed(message, "oversized")
+    if document.get("specversion") != "1.0":
+        message = f"specversion {document.get('specversion')!r} is not known; this daemon reads 1.0"
+        raise Malformed(message, "unknown_version")
+    if document.get("type") not in TYPES:
+        message = f"event type {document.get('type')!r} is not known; known are {', '.join(sorted(TYPES))}"
+        raise Malformed(message, "unknown_type")
+    try:
+        return _ONE.validate_python(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = ".".join(str(part) for part in first["loc"][1:])
+        message = f"{document['type']}: {field}: {first['msg']}"
+        raise Malformed(message, "malformed_event") from error
+
+
+def _dump(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def encode(events: Sequence[Event]) -> tuple[bytes, str]:
+    """The body and content type of one message: a single event as SINGLE, several as BATCH."""
+    documents = [event.model_dump(mode="json", by_alias=True, exclude_none=True) for event in events]
+    return (_dump(documents[0]), SINGLE) if len(documents) == 1 else (_dump(documents), BATCH)
+
+
+def requested(source: str, requests: Iterable[dict[str, Any]]) -> list[Requested]:
+    """Wrap request data (each with its `id`) as events of `source`; the event id is the execution's id."""
+    return [
+        Requested(
+            specversion="1.0",
+            id=str(data["id"]),
+            source=source,
+            subject=str(data["id"]),
+            type="execution.requested",
+            data=data,
+        )
+        for data in requests
+    ]

@@ -1,0 +1,267 @@
+"""Settings: the only reader of the environment in this package, and the only judge of what it says.
+
+Values come from INTERLOCK_* variables and, below them, from a file of the same KEY=VALUE lines (what systemd calls an
+EnvironmentFile). A name nobody knows is refused, and no secret ever appears in an error or a repr.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+
+from interlock.contract.errors import Misconfigured
+from interlock.contract.suggestions import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX: Final = "INTERLOCK_"
+SECRETS: Final = frozenset({"INTERLOCK_DATABASE_URL", "INTERLOCK_AMQP_URL"})
+KNOWN: Final = SECRETS | {
+    "INTERLOCK_ACTIONS",
+    "INTERLOCK_AMQP_URL_FILE",
+    "INTERLOCK_CONCURRENCY",
+    "INTERLOCK_DATABASE_URL_FILE",
+    "INTERLOCK_DRAIN",
+    "INTERLOCK_FUNCTIONS",
+    "INTERLOCK_GUARDIAN",
+    "INTERLOCK_HTTP",
+    "INTERLOCK_HTTP_ALLOW",
+    "INTERLOCK_LEASE",
+    "INTERLOCK_LOG",
+    "INTERLOCK_LOG_LEVEL",
+    "INTERLOCK_POOL",
+    "INTERLOCK_PREFIX",
+    "INTERLOCK_REAPER",
+    "INTERLOCK_RECONCILE",
+    "INTERLOCK_RENEW",
+    "INTERLOCK_STATE",
+    "INTERLOCK_SWEEP",
+    "INTERLOCK_TIMERS",
+}
+"""Every variable any part of Interlock reads. All parts accept all of them: one file may serve a whole machine."""
+
+
+def _url_of(*schemes: str) -> AfterValidator:
+    def check(secret: SecretStr) -> SecretStr:
+        parts = urlsplit(secret.get_secret_value())
+        if parts.scheme not in schemes:
+            wanted = " or ".join(f"{scheme}://" for scheme in schemes)
+            msg = f"must be a URL that starts with {wanted}"
+            raise ValueError(msg)
+        return secret
+
+    return AfterValidator(check)
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):  # noqa: PLR2004 - the last port
+        msg = "must be host:port (a port of 0 picks a free one; IPv6 in brackets)"
+        raise ValueError(msg)
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        msg = "must have its IPv6 address in brackets, as in [::1]:8480"
+        raise ValueError(msg)
+    return text
+
+
+def comma_list(value: object) -> object:
+    """Split `a, b` into ("a", "b"); anything but text passes for pydantic to judge."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+DatabaseUrl = Annotated[
+    SecretStr, _url_of("postgresql", "postgres"), Field(examples=["postgresql://interlock@localhost/interlock"])
+]
+AmqpUrl = Annotated[SecretStr, _url_of("amqp", "amqps"), Field(examples=["amqp://interlock@localhost/"])]
+Address = Annotated[str, AfterValidator(_address), Field(examples=["127.0.0.1:8480"])]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, examples=["4"])]
+LogFormat = Annotated[Literal["console", "json"], BeforeValidator(_lower), Field(examples=["json"])]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), Field(examples=["info"])]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", examples=["default"])]
+
+
+class Reporting(BaseModel):
+    """How a process speaks: the form of its log lines (None: console on a terminal, JSON elsewhere) and their level."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    log: LogFormat | None = None
+    log_level: LogLevel = "info"
+
+
+class Client(Reporting):
+    """What the command line needs. Each command says which of these it cannot do without."""
+
+    database_url: DatabaseUrl | None = None
+    amqp_url: AmqpUrl | None = None
+    prefix: Name = "interlock"
+    actions: Path | None = None
+    state: Path | None = None
+
+
+class Shared(Reporting):
+    """What the executor and the worker have in common. Every duration is in seconds."""
+
+    database_url: DatabaseUrl
+    amqp_url: AmqpUrl
+    http: Address | None = None
+    prefix: Name = "interlock"
+    lease: Seconds = 25.0
+    renew: Seconds = 4.0
+    drain: Annotated[float, Field(ge=0, allow_inf_nan=False, examples=["30"])] = 30.0
+
+    @model_validator(mode="after")
+    def _renewals_fit_into_the_lease(self) -> Self:
+        """Two renewals in a row may fail without the lease being lost."""
+        if self.renew * 3 >= self.lease:
+            msg = f"INTERLOCK_RENEW: 3 x {self.renew:g} s must be less than INTERLOCK_LEASE, which is {self.lease:g} s"
+            raise ValueError(msg)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What others set for us: the wish for plain text, systemd's socket and its watchdog period in seconds."""
+
+    no_color: bool
+    notify_socket: str | None
+    watchdog: float | None
+
+
+def surroundings(environ: Mapping[str, str] | None = None) -> Surroundings:
+    """Read the variables that are not ours. WATCHDOG_PID is not asked: a worker's main process is its guardian."""
+    given = os.environ if environ is None else environ
+    period = given.get("WATCHDOG_USEC", "")
+    return Surroundings(
+        no_color=bool(given.get("NO_COLOR")) or given.get("TERM") == "dumb",
+        notify_socket=given.get("NOTIFY_SOCKET") or None,
+        watchdog=int(period) / 1e6 if period.isdigit() and int(period) > 0 else None,
+    )
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+def load(cls: type[T], config: Path | None = None, environ: Mapping[str, str] | None = None) -> T:
+    """Read settings of the kind `cls` from the environment and, below it, from the file `config`.
+
+    Raises Misconfigured with one line per problem: which variable, what is wrong with it, an example.
+    """
+    given = dict(os.environ if environ is None else environ)
+    problems: list[str] = []
+    filed = _read_file(config, problems) if config else {}
+    ours = {name: value for name, value in given.items() if name.startswith(PREFIX)}
+    for origin, names in (("the environment", ours), (str(config), filed)):
+        problems += [_unknown(name, origin) for name in names if name not in KNOWN]
+    values = _with_secrets_from_files(filed, problems) | _with_secrets_from_files(ours, problems)
+    fields = {name: values[PREFIX + name.upper()] for name in cls.model_fields if PREFIX + name.upper() in values}
+    try:
+        settings = cls.model_validate(fields)
+    except ValidationError as invalid:
+        told = {problem.partition(":")[0].removesuffix("_FILE") for problem in problems}
+        found = [_explained(cls, dict(error), fields) for error in invalid.errors(include_url=False)]
+        problems += [line for line in found if line.partition(":")[0] not in told]
+    else:
+        if not problems:
+            return settings
+    # The failed validation is not chained: its text would carry the values, secrets among them.
+    raise Misconfigured("\n".join(dict.fromkeys(problems))) from None
+
+
+def _read_file(path: Path, problems: list[str]) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"--config {path}: cannot be read: {_reason(error)}")
+        return {}
+    found: dict[str, str] = {}
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line = raw.strip()
+        if not line or line[0] in "#;":
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not re.fullmatch(rf"{PREFIX}[A-Z_]+", name.strip()):
+            problems.append(f"{path}:{number}: expected INTERLOCK_NAME=value (example: INTERLOCK_CONCURRENCY=32)")
+            continue
+        found[name.strip()] = _unquoted(value.strip())
+    return found
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return error.strerror or "I/O error" if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+def _unquoted(value: str) -> str:
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return value[1:-1] if quoted else value
+
+
+def _unknown(name: str, origin: str) -> str:
+    # Without the prefix, which alone would make any two names look alike.
+    near = nearest(name.removeprefix(PREFIX), (known.removeprefix(PREFIX) for known in KNOWN))
+    hint = f"did you mean {PREFIX}{near}?" if near else f"known are {', '.join(sorted(KNOWN))}"
+    return f"{name}: unknown, found in {origin}; {hint}"
+
+
+def _with_secrets_from_files(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """Resolve NAME_FILE into NAME; an empty value is as good as none. One source gives a secret in one way only."""
+    values = {name: value for name, value in given.items() if value}
+    for name in sorted(SECRETS):
+        file = values.pop(f"{name}_FILE", None)
+        if file is None:
+            continue
+        if name in values:
+            problems.append(f"{name}: given twice, also as {name}_FILE; keep one of the two")
+            continue
+        try:
+            values[name] = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(f"{name}_FILE: {file} cannot be read: {_reason(error)}")
+    return values
+
+
+def _explained(cls: type[BaseModel], error: Mapping[str, object], given: Mapping[str, str]) -> str:
+    """One problem as one line. What the user wrote is repeated unless it may be secret."""
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    path = error["loc"]
+    if not isinstance(path, tuple) or not path:
+        return message
+    field = str(path[0])
+    variable = PREFIX + field.upper()
+    example = f"(example: {variable}={_example(cls, field)})"
+    if error["type"] == "missing":
+        also = f", or {variable}_FILE" if variable in SECRETS else ""
+        return f"{variable}: not set{also} {example}"
+    got = "" if variable in SECRETS or field not in given else f", got {given[field]!r}"
+    return f"{variable}: {message}{got} {example}"
+
+
+def _example(cls: type[BaseModel], field: str) -> str:
+    info = cls.model_fields[field]
+    if info.examples:
+        return str(info.examples[0])
+    options = getattr(info.annotation, "__args__", ())
+    nested = [meta for option in options for meta in getattr(option, "__metadata__", ())]
+    return next((str(meta.examples[0]) for meta in nested if getattr(meta, "examples", None)), str(info.default))

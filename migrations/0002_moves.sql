@@ -1,0 +1,121 @@
+-- Why: what every move has in common, once: its history, its place in flight, its timers and its messages.
+-- min_daemon: 0.1.0
+
+-- Law 4. Nothing is published that is not committed; nothing committed is left unpublished.
+
+CREATE TYPE move AS (
+    id uuid, epoch int, number int, source status, target status, attempt int, action text, parent_id uuid,
+    pool text, lane_id bigint, seq bigint, reason text, due timestamptz, worker_id uuid
+);
+CREATE TYPE message AS (id bigint, exchange text, routing_key text, events int, body text);
+
+CREATE FUNCTION is_terminal(s status) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT s IN ('completed', 'partial', 'failed', 'timed_out', 'cancelled', 'abandoned', 'skipped')
+$$;
+
+-- One CloudEvent. The arguments are ids, statuses and numbers of ours, or already JSON: nothing needs escaping.
+CREATE FUNCTION cloud_event(type text, event_id text, source text, subject uuid, data text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT '{"specversion":"1.0","type":"' || type || '","id":"' || event_id || '","source":"' || source
+           || '","subject":"' || subject || '","datacontenttype":"application/json","data":' || data || '}'
+$$;
+
+CREATE FUNCTION iso_utc(at timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
+$$;
+
+-- How many executions the window of a pool still takes: twice the live capacity less what is
+-- in flight. A hint for dispatch, never a limit: limits are keys.
+CREATE FUNCTION pool_window(p_pool text) RETURNS int LANGUAGE sql STABLE AS $$
+    SELECT greatest(0, 2 * coalesce(sum(capacity), 0)::int - (SELECT count(*)::int FROM in_flight f WHERE f.pool = p_pool))
+    FROM worker WHERE pool = p_pool AND ended_at IS NULL AND NOT draining AND lease_expires_at > now()
+$$;
+
+CREATE FUNCTION live_workers(p_pool text) RETURNS int LANGUAGE sql STABLE AS $$
+    SELECT count(*)::int FROM worker
+    WHERE pool = p_pool AND ended_at IS NULL AND NOT draining AND lease_expires_at > now()
+$$;
+
+-- Everything that a set of moves entails, in the transaction that made them. Returns the messages of the caller's own
+-- role, for publishing after the commit; the sweep publishes what nobody confirmed.
+CREATE FUNCTION record_moves(p_moves move[], p_role text, p_actor text) RETURNS message[] LANGUAGE plpgsql AS $$
+DECLARE
+    messages message[];
+BEGIN
+    IF p_moves IS NULL THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO execution_transition (execution_id, move, source, target, attempt, epoch, actor, reason, lane_id, seq)
+    SELECT id, number, source, target, attempt, epoch, p_actor, reason, lane_id, seq FROM unnest(p_moves);
+
+    INSERT INTO in_flight (execution_id, pool, attempt)
+    SELECT id, pool, attempt FROM unnest(p_moves) WHERE target = 'scheduled';
+    DELETE FROM in_flight f USING unnest(p_moves) m
+    WHERE f.execution_id = m.id AND m.source IN ('scheduled', 'running', 'cancelling')
+      AND (m.target = 'requested' OR is_terminal(m.target));
+
+    DELETE FROM timer t USING unnest(p_moves) m
+    WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.target = 'scheduled' AND t.kind IN ('enter', 'queue')));
+    INSERT INTO timer (execution_id, kind, due)
+    SELECT id, 'enter', coalesce(due, now()) FROM unnest(p_moves) WHERE source IS NOT NULL AND target = 'requested'
+    ON CONFLICT (execution_id, kind) DO UPDATE SET due = excluded.due;
+
+    WITH m AS (
+        SELECT u.*, row_number() OVER (PARTITION BY pool) - 1 AS place, count(*) OVER (PARTITION BY pool) AS pool_total
+        FROM unnest(p_moves) u
+    ), live AS MATERIALIZED (
+        SELECT pool, live_workers(pool) AS workers FROM (SELECT DISTINCT pool FROM unnest(p_moves) WHERE target = 'scheduled') p
+    ), event (role, exchange, routing_key, part, body) AS (
+        SELECT p_role, 'status', 'execution.status_changed.' || target || CASE WHEN parent_id IS NULL THEN '.leaf' ELSE '.child' END,
+               0, cloud_event('execution.status_changed', id || '/' || epoch || '/' || number, p_actor, id,
+                   '{"id":"' || id || '","attempt":' || attempt || ',"epoch":' || epoch
+                   || ',"from":' || coalesce('"' || source || '"', 'null') || ',"to":"' || target
+                   || '","action":' || to_json(action) || ',"parent_id":' || coalesce('"' || parent_id || '"', 'null') || '}')
+        FROM m WHERE is_terminal(target) OR (source IS NOT NULL AND target <> 'scheduled')
+        UNION ALL
+        SELECT 'worker', 'completions', 'execution.completed.' || target,
+               0, cloud_event('execution.completed', id || '/' || epoch || '/completed', p_actor, id,
+                   '{"id":"' || id || '","action":' || to_json(action) || ',"status":"' || target || '","attempt":' || attempt
+                   || ',"epoch":' || epoch || ',"parent_id":' || coalesce('"' || parent_id || '"', 'null')
+                   || ',"finished_at":"' || iso_utc(now()) || '"}')
+        FROM m WHERE is_terminal(target)
+        UNION ALL
+        -- Split evenly over the live workers, at most 100 ids in a message.
+        SELECT 'executor', 'dispatch', m.pool,
+               place % greatest(ceil(pool_total / 100.0)::int, least(pool_total, live.workers)),
+               cloud_event('execution.scheduled', id || '/' || epoch || '/' || number, p_actor, id,
+                   '{"id":"' || id || '","attempt":' || attempt || '}')
+        FROM m JOIN live ON live.pool = m.pool WHERE target = 'scheduled'
+        UNION ALL
+        -- Only workers publish completions: tell one that some are waiting.
+        SELECT 'executor', 'relay', 'worker', 0,
+               cloud_event('outbox.waiting', min(id::text) || '/relay', p_actor, min(id::text)::uuid, '{}')
+        FROM m WHERE is_terminal(target) AND p_role = 'executor' HAVING count(*) > 0
+        UNION ALL
+        SELECT 'executor', 'control', worker_id::text, 0,
+               cloud_event('execution.cancel', id || '/' || epoch || '/' || number, p_actor, id,
+                   '{"id":"' || id || '","attempt":' || attempt || '}')
+        FROM m WHERE target = 'cancelling' AND worker_id IS NOT NULL
+    ), put AS (
+        INSERT INTO outbox (role, exchange, routing_key, events, body, claimed_until)
+        SELECT role, exchange, routing_key, count(*),
+               CASE count(*) WHEN 1 THEN min(body) ELSE '[' || string_agg(body, ',') || ']' END,
+               CASE WHEN role = p_role THEN now() + interval '1 second' END
+        FROM event GROUP BY role, exchange, routing_key, part
+        RETURNING outbox.id, outbox.role, outbox.exchange, outbox.routing_key, outbox.events, outbox.body
+    )
+    SELECT array_agg(ROW(put.id, put.exchange, put.routing_key, put.events, put.body)::message ORDER BY put.id)
+    INTO messages FROM put WHERE put.role = p_role;
+    RETURN messages;
+END $$;
+
+-- The one predicate of what may be handed out. The claim by message and the claim from the table share it: what ended,
+-- is cancelled, paused or not admitted is not in it.
+CREATE VIEW claimable AS
+SELECT f.execution_id, f.pool, f.attempt, f.since
+FROM in_flight f JOIN execution e ON e.id = f.execution_id
+WHERE f.worker_id IS NULL AND e.status = 'scheduled' AND e.attempt = f.attempt AND e.paused_at IS NULL;
+
+CREATE TYPE claimed AS (
+    id uuid, attempt int, failures int, action text, action_version int, params text, waited_seconds float8
+);

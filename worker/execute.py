@@ -1,0 +1,177 @@
+"""The story of one execution: validate, render, run, judge, hand the end over. Writes nothing itself.
+
+What an action does is at least once; the attempt number handed to it lets it fence its own effects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from interlock.adapters.logs import get_logger
+from interlock.actions.rendering import render_command, render_http
+from interlock.contract.errors import Refused
+from interlock.contract.status import Status
+from worker.finish import Finisher, LogWriter
+from worker.holdings import Holding, Holdings
+from worker.outcome import Outcome, failed
+from worker.retry import retry_delay
+from worker.runners.command import run_command
+from worker.runners.function import Context, Functions, run_function
+from worker.runners.http import run_http
+from worker.runners.logsink import LogEntry, LogSink
+from worker.store import Finish, LogLine
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    import httpx
+    from asyncpg import Record
+
+    from interlock.acceptance.catalog import Entry
+    from interlock.adapters.telemetry import Metrics
+    from worker.runners.address import Guard
+
+TIMED_OUT: Final = "RunTimeout"
+
+
+class Runners:
+    """What the three kinds of action need: the allowlist, the threads, the HTTP client and its guard."""
+
+    def __init__(self, *, functions: Functions, threads: Executor, client: httpx.AsyncClient, guard: Guard) -> None:
+        self._functions = functions
+        self._threads = threads
+        self._client = client
+        self._guard = guard
+
+    async def run(self, entry: Entry, params: dict[str, object], holding: Holding, sink: LogSink) -> Outcome:
+        """Run the action with rendered inputs. Raises Refused for what must not run."""
+        action = entry.action
+        entry.schema.check(params)  # type: ignore[arg-type]  # params come from jsonb
+        if action.command is not None:
+            argv = render_command(action, params)  # type: ignore[arg-type]
+            identity = {"INTERLOCK_EXECUTION_ID": str(holding.id), "INTERLOCK_ATTEMPT": str(holding.attempt)}
+            return await run_command(argv, env=identity, sink=sink, grace=action.grace)
+        if action.function is not None:
+            context = Context(execution_id=str(holding.id), attempt=holding.attempt, sink=sink)
+            return await run_function(
+                self._functions.resolve(action.function), params, context, executor=self._threads
+            )
+        request = render_http(action, params)  # type: ignore[arg-type]
+        return await run_http(
+            self._client,
+            method=request.method,
+            url=request.url,
+            headers={**request.headers, "Interlock-Execution": str(holding.id), "Interlock-Attempt": str(holding.attempt)},
+            body=request.body,
+            sink=sink,
+            guard=self._guard,
+        )
+
+
+class Executions:
+    """Starts what was claimed, each in a task of the worker's group, and hands the ends to the finisher."""
+
+    def __init__(  # noqa: PLR0913 - wired once, in service.py
+        self,
+        tasks: asyncio.TaskGroup,
+        *,
+        runners: Runners,
+        holdings: Holdings,
+        finisher: Finisher,
+        logs: LogWriter,
+        metrics: Metrics,
+    ) -> None:
+        self._tasks = tasks
+        self._runners = runners
+        self._holdings = holdings
+        self._finisher = finisher
+        self._logs = logs
+        self._metrics = metrics
+        self._log = get_logger("execute")
+
+    def start(self, claimed: Record, entry: Entry) -> None:
+        """Run one claimed execution."""
+        holding = Holding(id=claimed["id"], attempt=claimed["attempt"], started_at=datetime.now(UTC))
+        self._holdings.add(holding)
+        self._metrics.queue_wait.labels(claimed["action"]).observe(claimed["waited_seconds"])
+        holding.task = self._tasks.create_task(self._story(holding, claimed, entry))
+
+    async def _story(self, holding: Holding, claimed: Record, entry: Entry) -> None:
+        outcome = await self._outcome(holding, entry, orjson.loads(claimed["params"]))
+        end = _end(holding, entry, claimed["failures"], outcome)
+        elapsed = (datetime.now(UTC) - holding.started_at).total_seconds()
+        self._metrics.execution_duration.labels(claimed["action"]).observe(elapsed)
+        if end.target != Status.REQUESTED:
+            self._metrics.executions.labels(claimed["action"], end.target).inc()
+        self._log.debug("ran", execution_id=str(holding.id), attempt=holding.attempt, outcome=end.outcome)
+        self._finisher.put(end)
+
+    async def _outcome(self, holding: Holding, entry: Entry, params: dict[str, object]) -> Outcome:
+        limit = entry.action.timeout.run
+        try:
+            async with asyncio.timeout(limit) as deadline:
+                return await self._runners.run(entry, params, holding, LogSink(self._emit(holding)))
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            failure = failed(TIMED_OUT, f"the attempt ran longer than {limit:g} s").failure
+            return Outcome(status=Status.TIMED_OUT, failure=failure)
+        except asyncio.CancelledError:
+            if holding.ending is None:
+                raise
+            return Outcome(status=Status.CANCELLED)
+        except Refused as refusal:
+            return failed(refusal.code, str(refusal))
+        except Exception as error:  # noqa: BLE001 - a delivery ends here: a bug of ours must not hold the execution
+            self._log.exception("a runner failed", execution_id=str(holding.id))
+            return failed(type(error).__name__, f"the worker could not run it: {error}")
+
+    def _emit(self, holding: Holding):  # type: ignore[no-untyped-def]  # noqa: ANN202 - see LogSink
+        def emit(entry: LogEntry) -> None:
+            self._logs.put(
+                LogLine(
+                    id=holding.id,
+                    attempt=holding.attempt,
+                    number=entry.number,
+                    stream=entry.stream,
+                    line=entry.line,
+                    at=entry.at,
+                )
+            )
+
+        return emit
+
+
+def _end(holding: Holding, entry: Entry, failures: int, outcome: Outcome) -> Finish:
+    """Judge: the outcome as it is, a retry, or handed back when the worker itself asked it to stop."""
+    target, remembered, delay = str(outcome.status), str(outcome.status), 0.0
+    if outcome.status is Status.CANCELLED and holding.ending != "cancelled":
+        target, remembered = Status.REQUESTED, "handed_back"
+    else:
+        wait = retry_delay(entry.action.retry, outcome.status, failures, random.random())  # noqa: S311 - jitter
+        if wait is not None:
+            target, delay = Status.REQUESTED, wait
+    failure = outcome.failure
+    told = None
+    if failure is not None:
+        told = {"class": failure.error_class, "message": failure.message, "traceback": failure.traceback}
+        told["fingerprint"] = failure.fingerprint
+    return Finish(
+        id=holding.id,
+        attempt=holding.attempt,
+        target=target,
+        outcome=remembered,
+        result=outcome.result_json,
+        error=None if told is None else orjson.dumps({k: v for k, v in told.items() if v is not None}).decode(),
+        error_class=failure.error_class if failure else None,
+        error_text=failure.message if failure else None,
+        fingerprint=failure.fingerprint if failure else None,
+        exit_code=outcome.exit_code,
+        delay=delay,
+        started_at=holding.started_at,
+    )

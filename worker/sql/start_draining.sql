@@ -1,0 +1,1 @@
+UPDATE worker SET draining = true WHERE id = $1 AND NOT draining

@@ -1,0 +1,140 @@
+"""What the worker reads and writes: one named function per statement; `ls worker/sql` is all it may do to the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from interlock.adapters.statements import Statements
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from asyncpg import Record
+
+    from interlock.adapters.postgres import Tx
+
+SQL = Statements("worker")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What one claim brought: rows of (id, attempt, failures, action, action_version, params), and messages."""
+
+    claimed: list[Record]
+    messages: list[Record]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The end of one attempt, as it is written.
+
+    `target` is the status to move to; `outcome` is what the attempt is remembered by: a terminal status or
+    `handed_back`. `delay` is the seconds until a retry; `result` and `error` are JSON texts.
+    """
+
+    id: UUID
+    attempt: int
+    target: str
+    outcome: str
+    result: str | None
+    error: str | None
+    error_class: str | None
+    error_text: str | None
+    fingerprint: str | None
+    exit_code: int | None
+    delay: float
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One line of one attempt."""
+
+    id: UUID
+    attempt: int
+    number: int
+    stream: str
+    line: str
+    at: datetime
+
+
+async def register(tx: Tx, worker: UUID, *, pool: str, capacity: int, host: str, pid: int, lease: float) -> None:  # noqa: PLR0913 - a row
+    """Enter a new incarnation with a lease of `lease` seconds."""
+    await tx.execute(SQL["register"], worker, pool, capacity, host, pid, lease)
+
+
+async def claim(tx: Tx, worker: UUID, offers: Sequence[tuple[UUID, int]], actor: str) -> Claim:
+    """Claim what a message offered: (id, attempt) pairs. What somebody else has is not in the answer."""
+    row = await tx.fetchrow(
+        SQL["claim"], worker, [identity for identity, _ in offers], [attempt for _, attempt in offers], actor
+    )
+    return _claim(row)
+
+
+async def claim_from_table(tx: Tx, worker: UUID, *, pool: str, most: int, older: float, actor: str) -> Claim:
+    """Claim up to `most` of the pool that were dispatched `older` seconds ago and are still unclaimed."""
+    return _claim(await tx.fetchrow(SQL["claim_from_table"], worker, pool, most, older, actor))
+
+
+def _claim(row: Record | None) -> Claim:
+    assert row is not None  # noqa: S101 - an aggregate returns exactly one row
+    return Claim(claimed=list(row["claimed"] or ()), messages=list(row["messages"] or ()))
+
+
+async def finish(tx: Tx, worker: UUID, ends: Sequence[Finish], actor: str) -> tuple[set[UUID], list[Record]]:
+    """Write the ends of attempts; returns the ids that moved (the others had lost the fence) and the messages."""
+    columns: list[list[Any]] = [
+        [getattr(end, name) for end in ends]
+        for name in (
+            "id",
+            "attempt",
+            "target",
+            "outcome",
+            "result",
+            "error",
+            "error_class",
+            "error_text",
+            "fingerprint",
+            "exit_code",
+            "delay",
+            "started_at",
+        )
+    ]
+    row = await tx.fetchrow(SQL["finish"], worker, *columns, actor)
+    assert row is not None  # noqa: S101 - an aggregate returns exactly one row
+    return set(row["moved"]), list(row["messages"] or ())
+
+
+async def renew(tx: Tx, worker: UUID, lease: float, held: Sequence[tuple[UUID, int]]) -> Record:
+    """Renew for `lease` seconds; `draining` is null when the lease had ended already."""
+    row = await tx.fetchrow(
+        SQL["renew"], worker, lease, [identity for identity, _ in held], [attempt for _, attempt in held]
+    )
+    assert row is not None  # noqa: S101 - it selects no table
+    return row
+
+
+async def retire(tx: Tx, worker: UUID) -> None:
+    """Close this incarnation."""
+    await tx.execute(SQL["retire"], worker)
+
+
+async def start_draining(tx: Tx, worker: UUID) -> None:
+    """Say that this incarnation takes nothing more."""
+    await tx.execute(SQL["start_draining"], worker)
+
+
+async def write_log(tx: Tx, lines: Sequence[LogLine]) -> None:
+    """Append log lines; a line that is there already is left alone."""
+    await tx.execute(
+        SQL["write_log"],
+        [line.id for line in lines],
+        [line.attempt for line in lines],
+        [line.number for line in lines],
+        [line.stream for line in lines],
+        [line.line for line in lines],
+        [line.at for line in lines],
+    )
