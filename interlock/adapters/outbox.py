@@ -101,7 +101,7 @@ class Relay:
             async with transaction(self._pool) as tx:
                 rows = await tx.fetch(_CLAIM, self._role, _SWEEP_ROWS)
             if rows:
-                self._log.info("swept", messages=len(rows))
+                self._log.debug("swept", messages=len(rows))
                 await self._publish([message(row) for row in rows])
             if len(rows) < _SWEEP_ROWS:
                 break

@@ -1,0 +1,1 @@
+SELECT set_limit('leaf', $1, $2, $3)

@@ -1,0 +1,2 @@
+-- Where these executions stand.
+SELECT id, status::text AS status FROM execution WHERE id = ANY($1)
