@@ -10,10 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-
-from interlock.adapters.logs import get_logger
 from executor import store
 from executor.handlers.outgoing import Outgoing
+from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import BadData, transaction
 from interlock.contract import events
 from interlock.contract.errors import Transient
@@ -36,7 +35,7 @@ DATABASE_PAUSE_SECONDS: Final = 1.0
 class Consumer:
     """One queue and its handlers by event type; types of one flush are handled one after the other."""
 
-    def __init__(  # noqa: PLR0913 - wired once, in service.py
+    def __init__(
         self,
         subscription: Subscription,
         handlers: dict[type[events.Event], Handler],
@@ -103,12 +102,12 @@ class Consumer:
                 tries += 1
                 if tries < QUICK_RETRIES:
                     continue
-                self._readiness.set(f"consumer {self._queue}", False, str(error))
+                self._readiness.set(f"consumer {self._queue}", ok=False, reason=str(error))
                 await self._subscription.pause()
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
                 continue
             if tries >= QUICK_RETRIES:
-                self._readiness.set(f"consumer {self._queue}", True)
+                self._readiness.set(f"consumer {self._queue}", ok=True)
                 await self._subscription.resume()
             return
 

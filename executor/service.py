@@ -28,12 +28,13 @@ from interlock.contract import events
 from interlock.contract.topology import Topology
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Coroutine
 
     from asyncpg import Pool
 
     from executor.settings import Settings
     from interlock.adapters.lifecycle import Stop
+    from interlock.contract.topology import Queue
 
 CONNECTIONS = 8
 DAY_SECONDS = 86_400.0
@@ -51,9 +52,7 @@ class Service:
         self._readiness = Readiness("broker")
         self._notify = Notify()
         self._topology = Topology(settings.prefix)
-        self._session = Session(
-            settings.amqp_url.get_secret_value(), self._topology, self._identity, self._readiness
-        )
+        self._session = Session(settings.amqp_url.get_secret_value(), self._topology, self._identity, self._readiness)
         self._log = get_logger("executor").bind(executor=self._identity)
 
     async def run(self) -> int:
@@ -82,20 +81,9 @@ class Service:
         async with asyncio.TaskGroup() as tasks:
             if health:
                 tasks.create_task(health.serve(self._stop))
-            work = [
-                tasks.create_task(coroutine)  # type: ignore[arg-type]  # each is a coroutine
-                for coroutine in (
-                    self._session.run(),
-                    self._session.watch(),
-                    self._session.listen(self._on_control),
-                    relay.publish_offered(),
-                    relay.sweep(),
-                    self._metrics.probe_loop_lag(),
-                    watchdog(self._notify, lambda: self._readiness.ready),
-                    *(consumer.run() for consumer in consumers),
-                    *self._loops(Context(pool=pool, relay=relay, actor=self._actor, metrics=self._metrics)),
-                )
-            ]
+            context = Context(pool=pool, relay=relay, actor=self._actor, metrics=self._metrics)
+            lives = [*self._lives(relay), *(consumer.run() for consumer in consumers), *self._loops(context)]
+            work = [tasks.create_task(life) for life in lives]
             self._log.info("ready")
             self._notify.ready()
             await self._stop.wait()
@@ -108,12 +96,21 @@ class Service:
             if health:
                 health.close()
 
+    def _lives(self, relay: Relay) -> list[Coroutine[Any, Any, None]]:
+        return [
+            self._session.run(),
+            self._session.watch(),
+            self._session.listen(self._on_control),
+            relay.publish_offered(),
+            relay.sweep(),
+            self._metrics.probe_loop_lag(),
+            watchdog(self._notify, lambda: self._readiness.ready),
+        ]
+
     def _consumers(self, pool: Pool[Any], relay: Relay) -> list[Consumer]:
         actor, metrics, topology = self._actor, self._metrics, self._topology
-        requested = Requested(
-            actor=actor, queue=topology.requests_queue.name, catalog=Catalog(), metrics=metrics
-        )
-        wanted = (
+        requested = Requested(actor=actor, queue=topology.requests_queue.name, catalog=Catalog(), metrics=metrics)
+        wanted: tuple[tuple[Queue, dict[type[events.Event], Any]], ...] = (
             (
                 topology.requests_queue,
                 {events.Requested: requested, events.CancelRequested: CancelRequested(actor=actor)},
@@ -125,7 +122,7 @@ class Service:
         return [
             Consumer(
                 self._session.subscribe(queue),
-                handlers,  # type: ignore[arg-type]  # keys are event types, values take their events
+                handlers,
                 pool=pool,
                 relay=relay,
                 actor=actor,
@@ -135,7 +132,7 @@ class Service:
             for queue, handlers in wanted
         ]
 
-    def _loops(self, context: Context) -> list[Awaitable[None]]:
+    def _loops(self, context: Context) -> list[Coroutine[Any, Any, None]]:
         settings = self._settings
         return [
             every(settings.timers, timers, context),

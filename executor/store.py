@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from interlock.adapters.statements import Statements
-from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from interlock.adapters.postgres import Tx
+    from interlock.contract.status import Status
 
 SQL = Statements("executor")
 CHUNK = 500
@@ -40,7 +40,7 @@ class Admission:
     decided: list[UUID] = field(default_factory=list)
 
 
-async def admit(  # noqa: PLR0913 - the one function that admits; every caller names what it brings
+async def admit(
     tx: Tx,
     actor: str,
     *,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-
 from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import transaction
 from interlock.contract import events
@@ -17,12 +16,14 @@ from interlock.contract.errors import Transient
 from worker import store
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
     from asyncpg import Pool
 
     from interlock.acceptance.catalog import Catalog
     from interlock.adapters.outbox import Relay
+    from interlock.adapters.postgres import Tx
     from interlock.adapters.subscription import Delivery, Subscription
     from interlock.adapters.telemetry import Metrics
     from worker.execute import Executions
@@ -150,9 +151,8 @@ class Claimer:
             self._log.info("claimed from the table", executions=found)
         return found == most
 
-    async def _claim(self, statement) -> int:  # type: ignore[no-untyped-def]  # noqa: ANN001 - a store call awaiting its tx
-        self._holdings.claiming = True
-        try:
+    async def _claim(self, statement: Callable[[Tx], Awaitable[store.Claim]]) -> int:
+        with self._holdings.claim():
             async with transaction(self._pool) as tx:
                 claim = await statement(tx)
                 # Read with the claim: what is ours must be runnable when the transaction is over.
@@ -160,8 +160,6 @@ class Claimer:
             self._relay.offer(claim.messages)
             for claimed in claim.claimed:
                 self._executions.start(claimed, entries[claimed["action"], claimed["action_version"]])
-        finally:
-            self._holdings.claiming = False
         if claim.claimed:
             self._metrics.flush_size.labels("claim").observe(len(claim.claimed))
         return len(claim.claimed)

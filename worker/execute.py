@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from interlock.adapters.logs import get_logger
 from interlock.actions.rendering import render_command, render_http
+from interlock.adapters.logs import get_logger
 from interlock.contract.errors import Refused
 from interlock.contract.status import Status
-from worker.finish import Finisher, LogWriter
 from worker.holdings import Holding, Holdings
 from worker.outcome import Outcome, failed
 from worker.retry import retry_delay
@@ -27,6 +26,7 @@ from worker.runners.logsink import LogEntry, LogSink
 from worker.store import Finish, LogLine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from concurrent.futures import Executor
 
     import httpx
@@ -34,15 +34,28 @@ if TYPE_CHECKING:
 
     from interlock.acceptance.catalog import Entry
     from interlock.adapters.telemetry import Metrics
+    from worker.finish import Finisher, LogWriter
     from worker.runners.address import Guard
 
 TIMED_OUT: Final = "RunTimeout"
 
 
 class Runners:
-    """What the three kinds of action need: the allowlist, the threads, the HTTP client and its guard."""
+    """What the three kinds of action need: the allowlist, the threads, the HTTP client and its guard.
 
-    def __init__(self, *, functions: Functions, threads: Executor, client: httpx.AsyncClient, guard: Guard) -> None:
+    `inherited` is what commands get of the worker's environment.
+    """
+
+    def __init__(
+        self,
+        *,
+        functions: Functions,
+        threads: Executor,
+        client: httpx.AsyncClient,
+        guard: Guard,
+        inherited: Mapping[str, str],
+    ) -> None:
+        self._inherited = inherited
         self._functions = functions
         self._threads = threads
         self._client = client
@@ -55,18 +68,20 @@ class Runners:
         if action.command is not None:
             argv = render_command(action, params)  # type: ignore[arg-type]
             identity = {"INTERLOCK_EXECUTION_ID": str(holding.id), "INTERLOCK_ATTEMPT": str(holding.attempt)}
-            return await run_command(argv, env=identity, sink=sink, grace=action.grace)
+            return await run_command(argv, env={**self._inherited, **identity}, sink=sink, grace=action.grace)
         if action.function is not None:
             context = Context(execution_id=str(holding.id), attempt=holding.attempt, sink=sink)
-            return await run_function(
-                self._functions.resolve(action.function), params, context, executor=self._threads
-            )
+            return await run_function(self._functions.resolve(action.function), params, context, executor=self._threads)
         request = render_http(action, params)  # type: ignore[arg-type]
         return await run_http(
             self._client,
             method=request.method,
             url=request.url,
-            headers={**request.headers, "Interlock-Execution": str(holding.id), "Interlock-Attempt": str(holding.attempt)},
+            headers={
+                **request.headers,
+                "Interlock-Execution": str(holding.id),
+                "Interlock-Attempt": str(holding.attempt),
+            },
             body=request.body,
             sink=sink,
             guard=self._guard,
@@ -76,7 +91,7 @@ class Runners:
 class Executions:
     """Starts what was claimed, each in a task of the worker's group, and hands the ends to the finisher."""
 
-    def __init__(  # noqa: PLR0913 - wired once, in service.py
+    def __init__(
         self,
         tasks: asyncio.TaskGroup,
         *,
@@ -131,7 +146,7 @@ class Executions:
             self._log.exception("a runner failed", execution_id=str(holding.id))
             return failed(type(error).__name__, f"the worker could not run it: {error}")
 
-    def _emit(self, holding: Holding):  # type: ignore[no-untyped-def]  # noqa: ANN202 - see LogSink
+    def _emit(self, holding: Holding) -> Callable[[LogEntry], None]:
         def emit(entry: LogEntry) -> None:
             self._logs.put(
                 LogLine(

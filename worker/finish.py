@@ -1,7 +1,7 @@
 """Writes the ends of attempts and log lines, everything that is there in one statement.
 
 Law 2. Each move has one owner and one guarded statement. An attempt that lost its fence moves nothing.
-A flush that fails on data is split, down to the one result that cannot be stored: that execution ends `failed` saying so.
+A flush that fails on data is split, down to the one result that cannot be stored: that execution ends `failed`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MOST_LINES: Final = 50_000
 class Finisher:
     """Takes the ends of attempts; holds each until it is committed, whatever the database does meanwhile."""
 
-    def __init__(  # noqa: PLR0913 - wired once, in service.py
+    def __init__(
         self, worker: UUID, actor: str, *, pool: Pool[Any], relay: Relay, holdings: Holdings, metrics: Metrics
     ) -> None:
         self._worker = worker
@@ -112,7 +112,7 @@ def _unstorable(end: store.Finish, error: BadData) -> store.Finish:
 
 
 class LogWriter:
-    """Writes log lines in batches. Losing some with a crash of the database is harmless, so it does not wait for the disk."""
+    """Writes log lines in batches, without waiting for the disk: losing some with a crash is harmless."""
 
     def __init__(self, pool: Pool[Any]) -> None:
         self._pool = pool

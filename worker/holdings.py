@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from uuid import UUID
 
@@ -23,16 +25,35 @@ class Holding:
 
 
 class Holdings:
-    """Up to `capacity` holdings; `claiming` is true while a claim is under way whose result is not entered yet."""
+    """Up to `capacity` holdings, and whether a claim is under way."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.claiming = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._held: dict[UUID, Holding] = {}
         self._room = asyncio.Event()
         self._room.set()
         self._empty = asyncio.Event()
         self._empty.set()
+
+    @property
+    def claiming(self) -> bool:
+        """Whether a claim is under way whose result is not entered yet."""
+        return not self._idle.is_set()
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """A claim is under way, from before its statement until its result is entered."""
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._idle.set()
+
+    async def claimed(self) -> None:
+        """Return when no claim is under way."""
+        await self._idle.wait()
 
     @property
     def free(self) -> int:

@@ -10,7 +10,6 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-
 from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import transaction
 from interlock.contract.errors import InterlockError, Transient
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 AGAIN_SECONDS: Final = 1.0
 
 
-class LeaseLost(InterlockError):  # noqa: N818 - it is an event, and says so
+class LeaseLost(InterlockError):
     """The lease ended before it could be renewed: others may have our executions by now."""
 
 

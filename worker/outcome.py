@@ -56,7 +56,7 @@ class Outcome:
     exit_code: int | None = None
 
 
-class Unstorable(Exception):  # noqa: N818 - it names what the result is
+class Unstorable(Exception):
     """A result that PostgreSQL cannot hold; `error_class` is what the failure will be called."""
 
     def __init__(self, error_class: str, message: str) -> None:

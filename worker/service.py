@@ -29,10 +29,14 @@ from worker.finish import Finisher, LogWriter
 from worker.holdings import Holdings
 from worker.lease import Lease
 from worker.runners.address import Guard
+from worker.runners.command import scrubbed
 from worker.runners.function import Functions
 from worker.runners.http import http_client
+from worker.settings import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from asyncpg import Pool
 
     from interlock.adapters.lifecycle import Stop
@@ -102,44 +106,20 @@ class Service:
             if health:
                 tasks.create_task(health.serve(self._stop))
             runners = Runners(
-                functions=Functions(settings.functions), threads=threads, client=client, guard=guard
+                functions=Functions(settings.functions),
+                threads=threads,
+                client=client,
+                guard=guard,
+                inherited=scrubbed(environment()),
             )
             executions = Executions(
                 tasks, runners=runners, holdings=self._holdings, finisher=finisher, logs=logs, metrics=self._metrics
             )
-            claimer = Claimer(
-                self._identity,
-                self._actor,
-                pool_name=settings.pool,
-                subscription=dispatch,
-                pool=pool,
-                relay=relay,
-                catalog=Catalog(),
-                holdings=self._holdings,
-                executions=executions,
-                metrics=self._metrics,
-            )
+            claimer = self._claimer(dispatch, pool, relay, executions)
             lease = await self._register(lease_pool, finisher)
-            claiming = [
-                tasks.create_task(run())
-                for run in (claimer.from_messages, claimer.left_behind, claimer.from_table)
-            ]
-            keeping = [
-                tasks.create_task(coroutine)
-                for coroutine in (
-                    lease.run(),
-                    session.run(),
-                    session.watch(),
-                    session.listen(self._on_control),
-                    relay.publish_offered(),
-                    relay.sweep(),
-                    finisher.run(),
-                    logs.run(),
-                    self._hear_nudges(nudges, relay),
-                    self._metrics.probe_loop_lag(),
-                    watchdog(self._notify, lambda: self._readiness.ready),
-                )
-            ]
+            claiming = [tasks.create_task(claimer.from_messages()), tasks.create_task(claimer.left_behind())]
+            claiming.append(tasks.create_task(claimer.from_table()))
+            keeping = [tasks.create_task(life) for life in self._lives(lease, relay, finisher, logs, nudges)]
             self._log.info("ready", pool=settings.pool, concurrency=settings.concurrency)
             self._notify.ready()
             await self._stop.wait()
@@ -147,13 +127,48 @@ class Service:
             for task in keeping:
                 task.cancel()
             await asyncio.wait(keeping)
-            await logs.flush()
-            await relay.flush()
-            async with transaction(pool) as tx:
-                await store.retire(tx, self._identity)
+            await self._retire(pool, relay, logs)
             if health:
                 health.close()
         threads.shutdown(wait=False, cancel_futures=True)
+
+    def _claimer(self, dispatch: Subscription, pool: Pool[Any], relay: Relay, executions: Executions) -> Claimer:
+        return Claimer(
+            self._identity,
+            self._actor,
+            pool_name=self._settings.pool,
+            subscription=dispatch,
+            pool=pool,
+            relay=relay,
+            catalog=Catalog(),
+            holdings=self._holdings,
+            executions=executions,
+            metrics=self._metrics,
+        )
+
+    def _lives(
+        self, lease: Lease, relay: Relay, finisher: Finisher, logs: LogWriter, nudges: Subscription
+    ) -> list[Coroutine[Any, Any, None]]:
+        """What runs for as long as anything is held."""
+        return [
+            lease.run(),
+            self._session.run(),
+            self._session.watch(),
+            self._session.listen(self._on_control),
+            relay.publish_offered(),
+            relay.sweep(),
+            finisher.run(),
+            logs.run(),
+            self._hear_nudges(nudges, relay),
+            self._metrics.probe_loop_lag(),
+            watchdog(self._notify, lambda: self._readiness.ready),
+        ]
+
+    async def _retire(self, pool: Pool[Any], relay: Relay, logs: LogWriter) -> None:
+        await logs.flush()
+        await relay.flush()
+        async with transaction(pool) as tx:
+            await store.retire(tx, self._identity)
 
     async def _register(self, pool: Pool[Any], finisher: Finisher) -> Lease:
         settings = self._settings
@@ -192,8 +207,7 @@ class Service:
         async with transaction(pool) as tx:
             await store.start_draining(tx, self._identity)
         # A claim under way is let through: what it claims is ours and is finished or handed back below.
-        while self._holdings.claiming:
-            await asyncio.sleep(0.01)
+        await self._holdings.claimed()
         for task in claiming:
             task.cancel()
         await asyncio.wait(claiming)
@@ -206,7 +220,7 @@ class Service:
             await self._holdings.empty()
 
     async def _hear_nudges(self, nudges: Subscription, relay: Relay) -> None:
-        """An executor ended something itself: its completion waits for a worker to publish it."""
+        """Sweep when an executor ended something itself: its completion waits for a worker to publish it."""
         while True:
             await nudges.wait()
             last = None

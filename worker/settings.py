@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from typing import Annotated, Final, Self
 
@@ -71,3 +72,8 @@ class Settings(Shared):
             )
             raise ValueError(msg)
         return self
+
+
+def environment() -> dict[str, str]:
+    """Everything in this process's environment; what of it commands may see is the runner's business."""
+    return dict(os.environ)

@@ -61,7 +61,7 @@ class LogLine:
     at: datetime
 
 
-async def register(tx: Tx, worker: UUID, *, pool: str, capacity: int, host: str, pid: int, lease: float) -> None:  # noqa: PLR0913 - a row
+async def register(tx: Tx, worker: UUID, *, pool: str, capacity: int, host: str, pid: int, lease: float) -> None:
     """Enter a new incarnation with a lease of `lease` seconds."""
     await tx.execute(SQL["register"], worker, pool, capacity, host, pid, lease)
 
@@ -110,7 +110,7 @@ async def finish(tx: Tx, worker: UUID, ends: Sequence[Finish], actor: str) -> tu
 
 async def renew(tx: Tx, worker: UUID, lease: float, held: Sequence[tuple[UUID, int]]) -> Record:
     """Renew for `lease` seconds; `draining` is null when the lease had ended already."""
-    row = await tx.fetchrow(
+    row: Record | None = await tx.fetchrow(
         SQL["renew"], worker, lease, [identity for identity, _ in held], [attempt for _, attempt in held]
     )
     assert row is not None  # noqa: S101 - it selects no table

@@ -1,4 +1,4 @@
-"""`execution.cancel_requested`: what waits ends at once, what runs is told to stop, what is not there yet is remembered."""
+"""`execution.cancel_requested`: what waits ends, what runs is told to stop, what is not there yet is remembered."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The CompletionListener: reacts to `execution.completed` by releasing slots and admitting the next.
 
 Law 5. Handling twice equals handling once: it does not count down on faith. Under the locks of the keys it deletes the
-slot rows of those executions whose row says that they ended; of a duplicate, an early or a forged message there are none.
+slot rows of executions whose row says that they ended; of a duplicate, an early or a forged message there are none.
 """
 
 from __future__ import annotations

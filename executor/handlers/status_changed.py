@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-
-from interlock.adapters.logs import get_logger
 from executor import store
 from executor.handlers.outgoing import Outgoing
 from executor.rules.status import Verdict, compare
+from interlock.adapters.logs import get_logger
 from interlock.contract.status import Status
 
 if TYPE_CHECKING:
@@ -79,6 +78,4 @@ def _compare(row: Record | None, event: events.StatusChanged) -> Verdict:
 def _lost_move(event: events.StatusChanged) -> store.LostMove:
     data = event.data
     assert data.source is not None  # noqa: S101 - a row cannot be behind its own insertion
-    return store.LostMove(
-        id=data.id, attempt=data.attempt, source=data.source, target=data.target, actor=event.source
-    )
+    return store.LostMove(id=data.id, attempt=data.attempt, source=data.source, target=data.target, actor=event.source)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
 
 from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import transaction
@@ -14,6 +12,7 @@ from interlock.contract.errors import Transient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from asyncpg import Pool
 

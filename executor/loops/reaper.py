@@ -1,13 +1,12 @@
-"""Moves on what a lost worker held. Judges leases only, by the database's clock: never ages, counters or broker depth."""
+"""Moves on what a lost worker held. Judges leases only, by the database's clock: never ages, counters or depth."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-
-from interlock.adapters.logs import get_logger
 from executor import store
 from executor.rules.loss import after_loss
+from interlock.adapters.logs import get_logger
 from interlock.contract.status import Status
 
 if TYPE_CHECKING:

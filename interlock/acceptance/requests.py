@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from interlock.contract.canonical import canonical_json, checksum, storable, storable_text
-from interlock.contract.definitions import Name, Pool  # noqa: TC001 - pydantic reads them at run time
+from interlock.contract.definitions import Name, Pool
 from interlock.contract.errors import InvalidParams, Malformed, Refused, UnknownAction
 from interlock.contract.suggestions import did_you_mean
 
@@ -77,7 +77,9 @@ def usable_id(data: dict[str, Any], now: datetime) -> UUID:
         raise Malformed(message, "unusable_id") from error
     made = datetime.fromtimestamp((identity.int >> 80) / 1000, tz=UTC) if identity.version == 7 else None  # noqa: PLR2004
     if made is None or abs(made - now) > CLOCK_SKEW:
-        message = f"id {identity} is not a UUIDv7 made within a day of {now:%Y-%m-%d %H:%M} UTC: check the client's clock"
+        message = (
+            f"id {identity} is not a UUIDv7 made within a day of {now:%Y-%m-%d %H:%M} UTC: check the client's clock"
+        )
         raise Malformed(message, "unusable_id")
     return identity
 
@@ -90,7 +92,7 @@ def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry]) -> Cand
     try:
         request = Request.model_validate(data)
         entry = _entry(request, known)
-        storable(request.params)  # type: ignore[arg-type]  # a dict of JSON values is a JSON value
+        storable(request.params)
         entry.schema.check(request.params)
         return _accepted(request, entry)
     except ValidationError as invalid:

@@ -14,19 +14,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import aio_pika
-from aio_pika.exceptions import (
-    AMQPError,
-    ChannelClosed,
-    ChannelInvalidStateError,
-    ChannelNotFoundEntity,
-    DeliveryError,
-)
-from aiormq.exceptions import ChannelAccessRefused
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
 
+from interlock.adapters.declarations import Declarations
 from interlock.adapters.logs import get_logger
 from interlock.adapters.subscription import Subscription
 from interlock.contract import events
-from interlock.contract.errors import Misconfigured, Transient, Unavailable
+from interlock.contract.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -34,7 +28,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 
     from interlock.adapters.health import Readiness
-    from interlock.contract.topology import Binding, Exchange, Queue, Topology
+    from interlock.contract.topology import Binding, Queue, Topology
 
 CONNECT_SECONDS: Final = 5
 PUBLISH_SECONDS: Final = 10
@@ -61,6 +55,7 @@ class Session:
     def __init__(self, url: str, topology: Topology, process: str, readiness: Readiness) -> None:
         self._url = _with_heartbeat(url)
         self._topology = topology
+        self._declarations = Declarations(topology)
         self._process = process
         self._readiness = readiness
         self._log = get_logger("amqp")
@@ -81,7 +76,7 @@ class Session:
         return bool(self._exchanges) and not self._broken.is_set()
 
     def subscribe(self, queue: Queue, *, binding: Binding | None = None, prefetch: int = 100) -> Subscription:
-        """Consume `queue` from the next connect on; `binding` is declared with it where the queue is ours to declare."""
+        """Consume `queue` from the next connect on; `binding` is declared with it where it is missing."""
         subscription = Subscription(queue, prefetch=prefetch)
         self._subscriptions.append((subscription, binding))
         return subscription
@@ -106,7 +101,7 @@ class Session:
         while True:
             if self.connected:
                 await self._broken.wait()
-                self._readiness.set("broker", False, self._reason)
+                self._readiness.set("broker", ok=False, reason=self._reason)
             await self._drop()
             tries += 1
             # Jitter keeps many processes from knocking at a returning broker at once.
@@ -116,7 +111,7 @@ class Session:
                 tries = 0
             except (AMQPError, OSError, TimeoutError, Misconfigured) as error:
                 self._reason = f"cannot connect: {error or type(error).__name__}"
-                self._readiness.set("broker", False, self._reason)
+                self._readiness.set("broker", ok=False, reason=self._reason)
 
     async def close(self) -> None:
         """Drop both connections; what was not acknowledged goes back to its queue."""
@@ -170,7 +165,9 @@ class Session:
 
     async def _ensure_pool(self, pool: str) -> None:
         consuming = self._links[1]
-        await self._declare_queue(consuming, self._topology.pool_queue(pool), self._topology.pool_binding(pool))
+        await self._declarations.declare_queue(
+            consuming, self._topology.pool_queue(pool), self._topology.pool_binding(pool)
+        )
         self._pools.add(pool)
 
     async def listen(self, handle: Callable[[events.Event], Awaitable[None]]) -> None:
@@ -213,7 +210,9 @@ class Session:
             async with self._links[1].channel() as channel:
                 for subscription, _ in self._subscriptions:
                     if subscription.consuming and not subscription.queue.exclusive:
-                        queue = await channel.declare_queue(subscription.queue.name, passive=True, timeout=CONNECT_SECONDS)
+                        queue = await channel.declare_queue(
+                            subscription.queue.name, passive=True, timeout=CONNECT_SECONDS
+                        )
                         if queue.declaration_result.consumer_count == 0:
                             self.distrust(f"nobody consumes {subscription.queue.name}")
         except BROKEN[:-1] as error:
@@ -227,7 +226,10 @@ class Session:
         self._links.append(consuming)
         for connection in self._links:
             connection.close_callbacks.add(self._on_close)
-        await self._declare(consuming)
+        await self._declarations.declare_all(consuming)
+        for subscription, binding in self._subscriptions:
+            if binding is not None:
+                await self._declarations.declare_queue(consuming, subscription.queue, binding)
         channel = await publishing.channel(publisher_confirms=True, on_return_raises=True)
         channel.close_callbacks.add(self._on_close)
         for subscription, _ in self._subscriptions:
@@ -239,7 +241,7 @@ class Session:
             for exchange in self._topology.exchanges
         }
         self._canary_at = asyncio.get_running_loop().time()
-        self._readiness.set("broker", True)
+        self._readiness.set("broker", ok=True)
         self._log.info("connected", broker=urlsplit(self._url).hostname)
 
     async def _consumer_channel(self, connection: AbstractConnection) -> AbstractChannel:
@@ -263,64 +265,6 @@ class Session:
                     await connection.close()
             except BROKEN[:-1] as error:
                 self._log.debug("closing a broken connection", reason=str(error))
-
-    async def _declare(self, connection: AbstractConnection) -> None:
-        for exchange in self._topology.exchanges:
-            await self._declare_exchange(connection, exchange)
-        bindings = {binding.queue: binding for binding in self._topology.bindings}
-        for queue in self._topology.queues:
-            await self._declare_queue(connection, queue, bindings[queue.name])
-        for binding in self._topology.bindings:
-            await self._bind(connection, binding)
-        for subscription, own in self._subscriptions:
-            if own is not None:
-                await self._declare_queue(connection, subscription.queue, own)
-
-    async def _declare_exchange(self, connection: AbstractConnection, exchange: Exchange) -> None:
-        async def declare(channel: AbstractChannel, *, passive: bool) -> None:
-            await channel.declare_exchange(
-                exchange.name, aio_pika.ExchangeType(exchange.type), durable=True, passive=passive
-            )
-
-        await self._passively_first(connection, declare, f"exchange {exchange.name}")
-
-    async def _declare_queue(self, connection: AbstractConnection, queue: Queue, binding: Binding) -> None:
-        async def declare(channel: AbstractChannel, *, passive: bool) -> None:
-            await channel.declare_queue(
-                queue.name,
-                durable=queue.durable,
-                exclusive=queue.exclusive,
-                auto_delete=queue.exclusive,
-                passive=passive,
-                arguments=dict(queue.arguments),
-            )
-
-        await self._passively_first(connection, declare, f"queue {queue.name}")
-        await self._bind(connection, binding)
-
-    async def _passively_first(
-        self, connection: AbstractConnection, declare: Callable[..., Awaitable[None]], what: str
-    ) -> None:
-        """Look whether it is there, and declare it only where it is missing: roles may not declare everything."""
-        try:
-            async with connection.channel() as channel:
-                await declare(channel, passive=True)
-        except ChannelNotFoundEntity:
-            try:
-                async with connection.channel() as channel:
-                    await declare(channel, passive=False)
-            except ChannelAccessRefused as error:
-                message = f"{what} is missing and this broker user may not declare it: load the definitions first"
-                raise Misconfigured(message) from error
-
-    async def _bind(self, connection: AbstractConnection, binding: Binding) -> None:
-        try:
-            async with connection.channel() as channel:
-                queue = await channel.get_queue(binding.queue, ensure=False)
-                await queue.bind(binding.exchange, binding.routing_key)
-        except ChannelAccessRefused:
-            # Whoever owns the queue bound it; a route that is missing shows as an unroutable message.
-            self._log.debug("left the binding to its owner", queue=binding.queue)
 
 
 def _with_heartbeat(url: str) -> str:

@@ -12,9 +12,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-
-from interlock.adapters.logs import get_logger
 from interlock.adapters.amqp import Message
+from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import mapped_errors, transaction
 from interlock.contract.errors import Transient
 
@@ -106,9 +105,9 @@ class Relay:
             if len(rows) < _SWEEP_ROWS:
                 break
         async with transaction(self._pool) as tx:
-            pending, lag = await tx.fetchrow(_PENDING, self._role)
-        self._metrics.outbox_pending.set(pending)
-        self._metrics.outbox_lag.set(float(lag))
+            for pending, lag in await tx.fetch(_PENDING, self._role):
+                self._metrics.outbox_pending.set(pending)
+                self._metrics.outbox_lag.set(float(lag))
 
     async def _publish(self, batch: Sequence[Message]) -> None:
         if not batch:

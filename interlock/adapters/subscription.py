@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from interlock.adapters.logs import get_logger
+
 if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 

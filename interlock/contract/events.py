@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from interlock.contract.errors import Malformed
-from interlock.contract.status import Status  # noqa: TC001 - pydantic reads it at run time
+from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -229,12 +229,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> Any:
+def _no_constant(name: str) -> NoReturn:
     message = f"{name} is not JSON"
     raise Malformed(message, "malformed_json")
 
 
-def _event(document: Any) -> Event:
+def _event(document: object) -> Event:
     if not isinstance(document, dict):
         message = "an event is a JSON object"
         raise Malformed(message, "malformed_event")
@@ -256,7 +256,7 @@ def _event(document: Any) -> Event:
         raise Malformed(message, "malformed_event") from error
 
 
-def _dump(document: Any) -> bytes:
+def _dump(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 

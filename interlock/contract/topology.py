@@ -102,38 +102,38 @@ class Topology:
         """All of them, in the order in which they are declared."""
         return (self.requests, self.dispatch, self.status, self.completions, self.control, self.relay, self.dead)
 
-    def _quorum(self, name: str, **arguments: str | int) -> Queue:
-        return Queue(name=f"{self.prefix}.{name}", arguments={"x-queue-type": "quorum", **arguments})
+    def _quorum(self, name: str, more: Mapping[str, str | int] | None = None) -> Queue:
+        arguments = {"x-queue-type": "quorum", "x-delivery-limit": UNLIMITED, **(more or {})}
+        return Queue(name=f"{self.prefix}.{name}", arguments=arguments)
 
     @property
     def requests_queue(self) -> Queue:
         """Requests: no delivery limit (a request is the one message that carries), dead letters kept."""
-        # At-least-once dead lettering would need overflow=reject-publish; expiry and limits are off, so none happens.
-        return self._quorum("executor.requests", **{"x-dead-letter-exchange": self.dead.name, "x-delivery-limit": UNLIMITED})
+        return self._quorum("executor.requests", {"x-dead-letter-exchange": self.dead.name})
 
     @property
     def status_queue(self) -> Queue:
         """Hints to the ExecutionManager."""
-        return self._quorum("executor.status_changed", **{"x-delivery-limit": UNLIMITED})
+        return self._quorum("executor.status_changed")
 
     @property
     def completed_queue(self) -> Queue:
         """Hints to the CompletionListener."""
-        return self._quorum("executor.completed", **{"x-delivery-limit": UNLIMITED})
+        return self._quorum("executor.completed")
 
     @property
     def relay_queue(self) -> Queue:
         """Competing nudges: any worker may publish what waits."""
-        return self._quorum("worker.relay", **{"x-delivery-limit": UNLIMITED})
+        return self._quorum("worker.relay")
 
     @property
     def dead_queue(self) -> Queue:
         """Drained into `poison_message`."""
-        return self._quorum("dead", **{"x-delivery-limit": UNLIMITED})
+        return self._quorum("dead")
 
     def pool_queue(self, pool: str) -> Queue:
         """The dispatch queue of one worker pool, declared by whoever first needs it."""
-        return self._quorum(f"worker.{pool}", **{"x-delivery-limit": UNLIMITED})
+        return self._quorum(f"worker.{pool}")
 
     def control_queue(self, process: str) -> Queue:
         """The queue of one process: exclusive, gone with its connection."""
@@ -152,9 +152,7 @@ class Topology:
                 Binding(exchange=self.requests.name, routing_key=key, queue=self.requests_queue.name)
                 for key in ("execution.requested", "execution.cancel_requested")
             ),
-            Binding(
-                exchange=self.status.name, routing_key="execution.status_changed.#", queue=self.status_queue.name
-            ),
+            Binding(exchange=self.status.name, routing_key="execution.status_changed.#", queue=self.status_queue.name),
             Binding(
                 exchange=self.completions.name, routing_key="execution.completed.#", queue=self.completed_queue.name
             ),

@@ -147,7 +147,7 @@ async def test_a_large_answer_is_cut_and_says_so(server: Server) -> None:
 
 async def test_a_compressed_answer_is_unpacked_within_the_bound(server: Server) -> None:
     server.answer("/small", gzip.compress(b'{"a":1}'), "Content-Type: application/json", "Content-Encoding: gzip")
-    server.answer("/bomb", gzip.compress(b"\0" * 100_000_000, 1), "Content-Encoding: gzip")
+    server.answer("/bomb", gzip.compress(b"\0" * 100_000_000), "Content-Encoding: gzip")
     server.answer("/cut", gzip.compress(b"x" * 1000)[:20], "Content-Encoding: gzip")
     server.answer("/odd", b"x", "Content-Encoding: br")
     assert _result(await _call(server.url("/small")))["body"] == {"a": 1}
@@ -155,7 +155,7 @@ async def test_a_compressed_answer_is_unpacked_within_the_bound(server: Server) 
     assert _result(await _call(server.url("/bomb")))["truncated"] is True
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 60_000_000  # orjson alone takes 36 MB for a moment to write the text of this answer
+    assert peak < 50_000_000  # orjson alone takes 36 MB for a moment to write the text of this answer
     assert "the compressed answer ended too early" in _error(await _call(server.url("/cut")))[1]
     assert "the encoding 'br', which was not asked for" in _error(await _call(server.url("/odd")))[1]
 
