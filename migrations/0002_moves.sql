@@ -38,7 +38,9 @@ $$;
 
 -- Everything that a set of moves entails, in the transaction that made them. Returns the messages of the caller's own
 -- role, for publishing after the commit; the sweep publishes what nobody confirmed.
-CREATE FUNCTION record_moves(p_moves move[], p_role text, p_actor text) RETURNS message[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION record_moves(p_moves move[], p_role text, p_actor text) RETURNS message[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     messages message[];
 BEGIN
@@ -55,26 +57,28 @@ BEGIN
       AND (m.target = 'requested' OR is_terminal(m.target));
 
     DELETE FROM timer t USING unnest(p_moves) m
-    WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.target = 'scheduled' AND t.kind IN ('enter', 'queue')));
+    WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.target = 'scheduled' AND t.kind IN ('enter', 'queue'))
+                                    OR (m.source = 'running' AND t.kind = 'run'));
     INSERT INTO timer (execution_id, kind, due)
     SELECT id, 'enter', coalesce(due, now()) FROM unnest(p_moves) WHERE source IS NOT NULL AND target = 'requested'
     ON CONFLICT (execution_id, kind) DO UPDATE SET due = excluded.due;
 
     WITH m AS (
-        SELECT u.*, row_number() OVER (PARTITION BY pool) - 1 AS place, count(*) OVER (PARTITION BY pool) AS pool_total
+        SELECT u.*, row_number() OVER (PARTITION BY pool, target) - 1 AS place, count(*) OVER (PARTITION BY pool, target) AS pool_total,
+               (row_number() OVER () - 1) / 500 AS part  -- a message has at most 500 events
         FROM unnest(p_moves) u
     ), live AS MATERIALIZED (
         SELECT pool, live_workers(pool) AS workers FROM (SELECT DISTINCT pool FROM unnest(p_moves) WHERE target = 'scheduled') p
     ), event (role, exchange, routing_key, part, body) AS (
         SELECT p_role, 'status', 'execution.status_changed.' || target || CASE WHEN parent_id IS NULL THEN '.leaf' ELSE '.child' END,
-               0, cloud_event('execution.status_changed', id || '/' || epoch || '/' || number, p_actor, id,
+               part, cloud_event('execution.status_changed', id || '/' || epoch || '/' || number, p_actor, id,
                    '{"id":"' || id || '","attempt":' || attempt || ',"epoch":' || epoch
                    || ',"from":' || coalesce('"' || source || '"', 'null') || ',"to":"' || target
                    || '","action":' || to_json(action) || ',"parent_id":' || coalesce('"' || parent_id || '"', 'null') || '}')
         FROM m WHERE is_terminal(target) OR (source IS NOT NULL AND target <> 'scheduled')
         UNION ALL
         SELECT 'worker', 'completions', 'execution.completed.' || target,
-               0, cloud_event('execution.completed', id || '/' || epoch || '/completed', p_actor, id,
+               part, cloud_event('execution.completed', id || '/' || epoch || '/completed', p_actor, id,
                    '{"id":"' || id || '","action":' || to_json(action) || ',"status":"' || target || '","attempt":' || attempt
                    || ',"epoch":' || epoch || ',"parent_id":' || coalesce('"' || parent_id || '"', 'null')
                    || ',"finished_at":"' || iso_utc(now()) || '"}')
@@ -92,7 +96,7 @@ BEGIN
                cloud_event('outbox.waiting', min(id::text) || '/relay', p_actor, min(id::text)::uuid, '{}')
         FROM m WHERE is_terminal(target) AND p_role = 'executor' HAVING count(*) > 0
         UNION ALL
-        SELECT 'executor', 'control', worker_id::text, 0,
+        SELECT 'executor', 'control', worker_id::text, part,
                cloud_event('execution.cancel', id || '/' || epoch || '/' || number, p_actor, id,
                    '{"id":"' || id || '","attempt":' || attempt || '}')
         FROM m WHERE target = 'cancelling' AND worker_id IS NOT NULL
@@ -110,11 +114,15 @@ BEGIN
 END $$;
 
 -- The one predicate of what may be handed out. The claim by message and the claim from the table share it: what ended,
--- is cancelled, paused or not admitted is not in it.
-CREATE VIEW claimable AS
-SELECT f.execution_id, f.pool, f.attempt, f.since
-FROM in_flight f JOIN execution e ON e.id = f.execution_id
-WHERE f.worker_id IS NULL AND e.status = 'scheduled' AND e.attempt = f.attempt AND e.paused_at IS NULL;
+-- is cancelled, paused or not admitted is never claimable. Inlined by the planner.
+CREATE FUNCTION is_claimable(e execution) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT e.status = 'scheduled' AND e.paused_at IS NULL
+$$;
+
+-- Whether a worker's lease lives, by the database's clock.
+CREATE FUNCTION lease_lives(p_worker uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT 1 FROM worker w WHERE w.id = p_worker AND w.ended_at IS NULL AND w.lease_expires_at > now())
+$$;
 
 CREATE TYPE claimed AS (
     id uuid, attempt int, failures int, action text, action_version int, params text, waited_seconds float8

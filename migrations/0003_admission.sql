@@ -39,10 +39,12 @@ LANGUAGE plpgsql AS $$
 DECLARE
     moves move[];
 BEGIN
+    -- A statement of its own: what the next one reads must be younger than what this one waited for. In one statement the
+    -- update would look for the status of before the wait, find nothing, and a cancel that met a claim would be lost.
+    PERFORM 1 FROM execution e WHERE e.id = ANY(p_ids) ORDER BY e.id FOR UPDATE;
     WITH held AS (
-        SELECT e.id, e.status AS source, e.seq, e.worker_id, NOT EXISTS (
-                   SELECT 1 FROM worker w WHERE w.id = e.worker_id AND w.ended_at IS NULL AND w.lease_expires_at > now()) AS lost
-        FROM execution e WHERE e.id = ANY(p_ids) ORDER BY e.id FOR UPDATE OF e
+        SELECT e.id, e.status AS source, e.seq, e.worker_id, NOT lease_lives(e.worker_id) AS lost
+        FROM execution e WHERE e.id = ANY(p_ids)
     ), wanted AS (
         SELECT d.id, d.attempt, h.source, h.seq, h.worker_id, CASE
             WHEN h.source IN ('requested', 'scheduled') AND d.target IN ('cancelled', 'timed_out', 'failed') THEN d.target
@@ -102,6 +104,7 @@ DECLARE
     active_delta int[];
     waiting_delta int[];
     lanes bigint[] := '{}'; last_taken bigint[] := '{}'; blocked_by int[] := '{}'; stopped boolean[] := '{}';
+    shut int[] := '{}';    -- keys that owe a lane with a key that is not locked: nobody may pass it
     took uuid[] := '{}'; took_lane bigint[] := '{}'; took_seq bigint[] := '{}';
     moves move[];
     quota int; spot int; at int; key int; full_key int; unknown boolean;
@@ -129,7 +132,7 @@ BEGIN
     -- Into the lanes, at the end. The number is drawn under the key locks: it is the commit order.
     FOR r IN
         WITH due AS (
-            SELECT e.id, e.lane_id FROM unnest(p_entering) WITH ORDINALITY u(id, n)
+            SELECT e.id, e.lane_id FROM (SELECT i.id, min(i.n) AS n FROM unnest(p_entering) WITH ORDINALITY i(id, n) GROUP BY i.id) u
             JOIN execution e ON e.id = u.id JOIN lane l ON l.id = e.lane_id
             WHERE e.status = 'requested' AND e.seq IS NULL AND e.paused_at IS NULL
               AND (e.not_before IS NULL OR e.not_before <= now()) AND l.keys <@ p_locked
@@ -150,7 +153,9 @@ BEGIN
             waiting_delta[at] := waiting_delta[at] + r.n;
         END LOOP;
         hot := hot || r.keys;
-        UPDATE lane SET head_seq = r.first, parked_on = r.keys[1] WHERE id = r.lane_id AND head_seq IS NULL;
+        UPDATE lane SET head_seq = r.first, parked_on = (SELECT q.id FROM queue q WHERE q.id = ANY(r.keys)
+                                                         ORDER BY q.scope = 'pool', q.id LIMIT 1)
+        WHERE id = r.lane_id AND head_seq IS NULL;
     END LOOP;
 
     -- lim null must be tested by CASE: greatest(null, 0) is 0.
@@ -167,13 +172,13 @@ BEGIN
     IF quota > 0 THEN
         FOR r IN
             WITH candidate AS MATERIALIZED (
-                SELECT l.id, l.keys, l.priority, l.head_seq
+                SELECT l.id, l.keys, l.priority, l.head_seq, l.parked_on
                 FROM unnest(hot) h CROSS JOIN LATERAL (
                     SELECT * FROM lane WHERE parked_on = h AND head_seq IS NOT NULL
                     ORDER BY priority DESC, head_seq LIMIT 16 + p_chunk) l
                 WHERE room[array_position(p_locked, h)] > 0
             )
-            SELECT c.id AS lane_id, c.keys, w.seq, w.execution_id
+            SELECT c.id AS lane_id, c.keys, c.parked_on, w.seq, w.execution_id
             FROM candidate c CROSS JOIN LATERAL (
                 SELECT w.seq, w.execution_id FROM waiting w WHERE w.lane_id = c.id AND w.seq >= c.head_seq
                 ORDER BY w.seq LIMIT quota) w
@@ -192,12 +197,15 @@ BEGIN
                 at := array_position(p_locked, key);
                 IF at IS NULL THEN
                     unknown := true;
-                ELSIF room[at] <= 0 AND (full_key IS NULL OR pool[array_position(p_locked, full_key)]) THEN
+                ELSIF (room[at] <= 0 OR key = ANY(shut)) AND (full_key IS NULL OR pool[array_position(p_locked, full_key)]) THEN
                     full_key := key;  -- the pool is looked at last: park on it only when every other key has room
                 END IF;
             END LOOP;
             IF full_key IS NOT NULL OR unknown THEN
                 stopped[spot] := true; blocked_by[spot] := full_key;
+                IF full_key IS NULL THEN
+                    shut := shut || r.parked_on;
+                END IF;
                 CONTINUE;
             END IF;
             FOREACH key IN ARRAY r.keys LOOP
@@ -215,14 +223,13 @@ BEGIN
     END IF;
 
     IF admitted > 0 THEN
-        WITH held AS (
-            SELECT e.id FROM execution e WHERE e.id = ANY(took) ORDER BY e.id FOR UPDATE
-        ), moved AS (
+        -- Requested rows move only under the locks of their keys, so the order of these row locks is free.
+        WITH moved AS (
             UPDATE execution e
             SET status = 'scheduled', attempt = e.attempt + 1, moves = e.moves + 1, seq = NULL, not_before = NULL,
                 scheduled_at = now(), worker_id = NULL, started_at = NULL
-            FROM held h JOIN unnest(took, took_lane, took_seq) WITH ORDINALITY t(id, lane_id, seq, n) ON t.id = h.id
-            WHERE e.id = h.id AND e.status = 'requested' AND e.seq = t.seq
+            FROM unnest(took, took_lane, took_seq) WITH ORDINALITY t(id, lane_id, seq, n)
+            WHERE e.id = t.id AND e.status = 'requested' AND e.seq = t.seq
             RETURNING t.n, ROW(e.id, e.epoch, e.moves, 'requested', e.status, e.attempt, e.action, e.parent_id, e.pool,
                                t.lane_id, t.seq, NULL, NULL, NULL)::move AS m
         )
@@ -323,23 +330,27 @@ LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    blocked text[] := '{}';   -- idempotency keys that somebody holds
+    blocked uuid[] := '{}';   -- requests whose idempotency key somebody else holds
     gated bigint[];
     strong int[]; weak int[];
     moves move[];
     entering uuid[];
     own message[];
+    statuses status[];
+    tombstones text[];
+    all_new boolean;
     key record;
 BEGIN
     IF p_key IS NOT NULL THEN
-        DELETE FROM idempotency_key k WHERE k.key = ANY(p_key) AND k.expires_at < now();
+        DELETE FROM idempotency_key k WHERE k.key IN (
+            SELECT x.key FROM idempotency_key x WHERE x.key = ANY(p_key) AND x.expires_at < now() ORDER BY x.key FOR UPDATE);
         WITH taken AS (
             INSERT INTO idempotency_key (key, request_hash, execution_id, expires_at)
-            SELECT k, hash, id, now() + interval '1 day' FROM unnest(p_key, p_hash, p_id) u(k, hash, id)
-            WHERE k IS NOT NULL ORDER BY k ON CONFLICT DO NOTHING RETURNING idempotency_key.key
+            SELECT k, hash, id, now() + interval '1 day' FROM unnest(p_key, p_hash, p_id) WITH ORDINALITY u(k, hash, id, n)
+            WHERE k IS NOT NULL ORDER BY k, n ON CONFLICT DO NOTHING RETURNING idempotency_key.execution_id
         )
-        SELECT coalesce(array_agg(k), '{}') INTO blocked FROM unnest(p_key) k
-        WHERE k IS NOT NULL AND k NOT IN (SELECT taken.key FROM taken);
+        SELECT coalesce(array_agg(u.id), '{}') INTO blocked FROM unnest(p_key, p_id) u(k, id)
+        WHERE k IS NOT NULL AND u.id NOT IN (SELECT taken.execution_id FROM taken);
     END IF;
 
     -- Which lanes must queue: a limited, paused or waited-for key, or a window without room for all of this flush.
@@ -362,50 +373,62 @@ BEGIN
         RAISE EXCEPTION 'a key was limited meanwhile' USING ERRCODE = 'serialization_failure';
     END IF;
 
-    WITH input AS (
-        SELECT u.*, t.reason AS tombstone, t.actor AS tombstone_actor
-        FROM unnest(p_id, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash, p_tags, p_not_before, p_deadline,
-                    p_error, p_key)
-             WITH ORDINALITY u(id, action, version, pool, priority, lane_id, params, hash, tags, not_before, deadline,
-                               error, key, n)
-        LEFT JOIN cancel_tombstone t ON t.execution_id = u.id AND t.expires_at > now()
-        WHERE u.key IS NULL OR u.key <> ALL(blocked)
-    ), inserted AS (
+    SELECT array_agg(CASE
+               WHEN u.error IS NOT NULL THEN 'failed'
+               WHEN t.execution_id IS NOT NULL THEN 'cancelled'
+               WHEN u.not_before > now() OR u.lane_id = ANY(gated) THEN 'requested'
+               ELSE 'scheduled' END::status ORDER BY u.n),
+           array_agg(t.reason ORDER BY u.n)
+    INTO statuses, tombstones
+    FROM unnest(p_id, p_error, p_not_before, p_lane) WITH ORDINALITY u(id, error, not_before, lane_id, n)
+    LEFT JOIN cancel_tombstone t ON t.execution_id = u.id AND t.expires_at > now();
+
+    WITH inserted AS (
         INSERT INTO execution (id, status, attempt, action, action_version, root_id, pool, priority, lane_id, params,
                                request_hash, tags, error, cancel_reason, not_before, deadline, scheduled_at, finished_at)
-        SELECT i.id, s.status, (s.status = 'scheduled')::int, i.action, i.version, i.id, i.pool, i.priority, i.lane_id,
-               i.params::jsonb, i.hash, i.tags::jsonb, i.error::jsonb, i.tombstone, i.not_before, i.deadline,
-               CASE WHEN s.status = 'scheduled' THEN now() END, CASE WHEN is_terminal(s.status) THEN now() END
-        FROM input i CROSS JOIN LATERAL (SELECT (CASE
-            WHEN i.error IS NOT NULL THEN 'failed'
-            WHEN i.tombstone IS NOT NULL THEN 'cancelled'
-            WHEN i.not_before > now() OR i.lane_id = ANY(gated) THEN 'requested'
-            ELSE 'scheduled' END)::status AS status) s
-        ORDER BY i.id
+        SELECT u.id, u.status, (u.status = 'scheduled')::int, u.action, u.version, u.id, u.pool, u.priority, u.lane_id,
+               u.params::jsonb, u.hash, u.tags::jsonb, u.error::jsonb, u.tombstone, u.not_before, u.deadline,
+               CASE WHEN u.status = 'scheduled' THEN now() END, CASE WHEN is_terminal(u.status) THEN now() END
+        FROM unnest(p_id, statuses, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash, p_tags, p_error,
+                    tombstones, p_not_before, p_deadline)
+             u(id, status, action, version, pool, priority, lane_id, params, hash, tags, error, tombstone, not_before,
+               deadline)
+        WHERE u.id <> ALL(blocked)
+        ORDER BY u.id
         ON CONFLICT (id) DO NOTHING
-        RETURNING *
+        RETURNING id
     )
-    SELECT array_agg(x.id), array_agg(ROW(x.id, x.epoch, 1, NULL, x.status, x.attempt, x.action, NULL, x.pool, NULL, NULL,
-                                          coalesce(x.error ->> 'message', x.cancel_reason), NULL, NULL)::move ORDER BY i.n),
-           array_agg(x.id ORDER BY i.priority DESC, i.n) FILTER (WHERE x.status = 'requested' AND (x.not_before IS NULL OR x.not_before <= now()))
-    INTO accepted, moves, entering
-    FROM inserted x JOIN input i ON i.id = x.id;
+    SELECT coalesce(array_agg(id), '{}') INTO accepted FROM inserted;
 
-    IF p_key IS NOT NULL THEN
+    -- Joining the arrays again costs the square of the flush; with nothing known already there is nothing to filter.
+    all_new := cardinality(accepted) = cardinality(p_id);
+    SELECT array_agg(ROW(u.id, 1, 1, NULL, u.status, (u.status = 'scheduled')::int, u.action, NULL, u.pool, NULL, NULL,
+                         coalesce(u.error::jsonb ->> 'message', u.tombstone), NULL, NULL)::move ORDER BY u.n),
+           array_agg(u.id ORDER BY u.priority DESC, u.n)
+               FILTER (WHERE u.status = 'requested' AND (u.not_before IS NULL OR u.not_before <= now()))
+    INTO moves, entering
+    FROM unnest(p_id, statuses, p_action, p_pool, p_priority, p_error, tombstones, p_not_before)
+         WITH ORDINALITY u(id, status, action, pool, priority, error, tombstone, not_before, n)
+    WHERE all_new OR u.id = ANY(accepted);
+
+    IF p_key IS NOT NULL AND NOT all_new THEN
+        -- A key whose id was known already is not spent.
         DELETE FROM idempotency_key k USING unnest(p_key, p_id) u(key, id)
-        WHERE k.key = u.key AND u.key <> ALL(blocked) AND u.id <> ALL(coalesce(accepted, '{}'));
+        WHERE k.key = u.key AND u.id <> ALL(blocked) AND u.id <> ALL(accepted);
     END IF;
     DELETE FROM cancel_tombstone t WHERE t.execution_id = ANY(accepted);
     own := record_moves(moves, 'executor', p_actor);
     messages := own;
     INSERT INTO timer (execution_id, kind, due)
-    SELECT e.id, t.kind, t.due
-    FROM unnest(p_id, p_queue_timeout, p_total_timeout) u(id, queue_timeout, total_timeout) JOIN execution e ON e.id = u.id
+    SELECT u.id, t.kind, t.due
+    FROM unnest(p_id, statuses, p_not_before, p_deadline, p_queue_timeout, p_total_timeout)
+         u(id, status, not_before, deadline, queue_timeout, total_timeout)
     CROSS JOIN LATERAL (VALUES
-        ('enter', CASE WHEN e.not_before > now() THEN e.not_before END),
-        ('queue', CASE WHEN e.status = 'requested' THEN greatest(now(), e.not_before) + u.queue_timeout * interval '1 second' END),
-        ('total', least(e.deadline, now() + u.total_timeout * interval '1 second'))) t(kind, due)
-    WHERE e.id = ANY(accepted) AND NOT is_terminal(e.status) AND t.due IS NOT NULL;
+        ('enter', CASE WHEN u.not_before > now() THEN u.not_before END),
+        ('queue', CASE WHEN u.status = 'requested'
+                       THEN greatest(now(), u.not_before) + u.queue_timeout * interval '1 second' END),
+        ('total', least(u.deadline, now() + u.total_timeout * interval '1 second'))) t(kind, due)
+    WHERE t.due IS NOT NULL AND NOT is_terminal(u.status) AND (all_new OR u.id = ANY(accepted));
     IF entering IS NOT NULL THEN
         SELECT own || a.messages, a.more INTO messages, more
         FROM admit_locked(strong, '{}', '{}', entering, 500, p_actor) a;

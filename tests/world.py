@@ -129,6 +129,14 @@ class World:
         async with opened(self.url) as other:
             yield other
 
+    async def empty(self) -> None:
+        """Delete every row of every table, but for the ledger of migrations and the reaper's one row."""
+        tables = await self.tx.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+            " AND NOT relispartition AND relname NOT IN ('migration', 'reaper_tick')"
+        )
+        await self.tx.execute("; ".join(f'DELETE FROM "{row["relname"]}"' for row in tables))  # noqa: S608 - our names
+
     async def register(self, action: str = "job", **definition: Any) -> None:
         """Register version 1 of an action, as `actions apply` does."""
         known = Action.model_validate({"action": action, "command": ["true"], **definition})
@@ -269,12 +277,10 @@ class World:
         broken = [(row["broken"], row["what"]) for row in await self.tx.fetch(_AUDIT)]
         assert broken == []
 
-    async def is_blocked(self) -> bool:
-        """Whether any other connection to this database waits for a lock."""
-        waiting: int = await self.tx.fetchval(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        )
-        return waiting > 0
+    async def is_blocking(self, other: World) -> bool:
+        """Whether `other` waits for a lock that this connection holds."""
+        blockers: list[int] = await self.tx.fetchval("SELECT pg_blocking_pids($1)", other.tx.get_server_pid())
+        return self.tx.get_server_pid() in blockers
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from interlock.adapters.statements import Statements
@@ -68,6 +69,7 @@ async def register(tx: Tx, worker: UUID, *, pool: str, capacity: int, host: str,
 
 async def claim(tx: Tx, worker: UUID, offers: Sequence[tuple[UUID, int]], actor: str) -> Claim:
     """Claim what a message offered: (id, attempt) pairs. What somebody else has is not in the answer."""
+    offers = sorted(offers)
     row = await tx.fetchrow(
         SQL["claim"], worker, [identity for identity, _ in offers], [attempt for _, attempt in offers], actor
     )
@@ -86,26 +88,22 @@ def _claim(row: Record | None) -> Claim:
 
 async def finish(tx: Tx, worker: UUID, ends: Sequence[Finish], actor: str) -> tuple[set[UUID], list[Record]]:
     """Write the ends of attempts; returns the ids that moved (the others had lost the fence) and the messages."""
-    columns: list[list[Any]] = [
-        [getattr(end, name) for end in ends]
-        for name in (
-            "id",
-            "attempt",
-            "target",
-            "outcome",
-            "result",
-            "error",
-            "error_class",
-            "error_text",
-            "fingerprint",
-            "exit_code",
-            "delay",
-            "started_at",
-        )
-    ]
+    ends = sorted(ends, key=attrgetter("id"))
+    columns = _columns(
+        ends,
+        "id attempt target outcome result error error_class error_text fingerprint exit_code delay started_at",
+    )
     row = await tx.fetchrow(SQL["finish"], worker, *columns, actor)
     assert row is not None  # noqa: S101 - an aggregate returns exactly one row
-    return set(row["moved"]), list(row["messages"] or ())
+    moved = set(row["moved"])
+    if late := [end for end in ends if end.id not in moved]:
+        names = "id attempt error_class error_text fingerprint exit_code started_at"
+        await tx.execute(SQL["keep_late"], worker, *_columns(late, names))
+    return moved, list(row["messages"] or ())
+
+
+def _columns(ends: Sequence[Finish], names: str) -> list[list[Any]]:
+    return [[getattr(end, name) for end in ends] for name in names.split()]
 
 
 async def renew(tx: Tx, worker: UUID, lease: float, held: Sequence[tuple[UUID, int]]) -> Record:

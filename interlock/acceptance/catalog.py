@@ -45,6 +45,10 @@ class Catalog:
             for entry in (found[row["name"], row["version"]],)
         }
 
+    async def names(self, tx: Tx) -> list[str]:
+        """Every action that may be asked for."""
+        return [row["name"] for row in await tx.fetch(_SQL["action_names"])]
+
     async def pinned(self, tx: Tx, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Entry]:
         """The entries of these (name, version) pairs; executions pin one at acceptance."""
         missing = sorted({pair for pair in wanted if pair not in self._kept})

@@ -6,7 +6,7 @@ A request with a usable id always ends as a row: what cannot be accepted becomes
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from interlock.contract.errors import InvalidParams, Malformed, Refused, Unknown
 from interlock.contract.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from interlock.acceptance.catalog import Entry
 
@@ -75,8 +75,8 @@ def usable_id(data: dict[str, Any], now: datetime) -> UUID:
     except (KeyError, ValueError) as error:
         message = f"id {data.get('id')!r} is not a UUID: send a fresh UUIDv7 with each request"
         raise Malformed(message, "unusable_id") from error
-    made = datetime.fromtimestamp((identity.int >> 80) / 1000, tz=UTC) if identity.version == 7 else None  # noqa: PLR2004
-    if made is None or abs(made - now) > CLOCK_SKEW:
+    made = (identity.int >> 80) / 1000  # The years of a UUIDv7 go beyond those of a datetime.
+    if identity.version != 7 or abs(made - now.timestamp()) > CLOCK_SKEW.total_seconds():  # noqa: PLR2004
         message = (
             f"id {identity} is not a UUIDv7 made within a day of {now:%Y-%m-%d %H:%M} UTC: check the client's clock"
         )
@@ -84,37 +84,40 @@ def usable_id(data: dict[str, Any], now: datetime) -> UUID:
     return identity
 
 
-def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry]) -> Candidate:
+def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry], names: Sequence[str] = ()) -> Candidate:
     """Hold one request against the contract and its action. Never raises for bad input: a refusal is a candidate too.
 
-    `known` maps action names to their current entries.
+    `known` maps action names to their current entries; `names` are those to suggest for a misspelled one.
     """
     try:
         request = Request.model_validate(data)
-        entry = _entry(request, known)
-        storable(request.params)
-        entry.schema.check(request.params)
-        return _accepted(request, entry)
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        return _refused(data, identity, "invalid_request", f"{field}: {first['msg']}")
+        return _refused(data, identity, request_hash(data), "invalid_request", f"{field}: {first['msg']}")
+    # One hash whether it is accepted or refused: a repeat must be the same request after its action came or went.
+    digest = request_hash(request.model_dump(mode="json"))
+    try:
+        entry = _entry(request, known, names)
+        storable(request.params)
+        entry.schema.check(request.params)
+        return _accepted(request, digest, entry)
     except ValueError as invalid:
-        return _refused(data, identity, InvalidParams.code, f"params: {invalid}")
+        return _refused(data, identity, digest, InvalidParams.code, f"params: {invalid}")
     except Refused as refusal:
-        return _refused(data, identity, refusal.code, str(refusal))
+        return _refused(data, identity, digest, refusal.code, str(refusal))
 
 
-def _entry(request: Request, known: dict[str, Entry]) -> Entry:
+def _entry(request: Request, known: dict[str, Entry], names: Sequence[str]) -> Entry:
     entry = known.get(request.action)
     if entry is None or entry.withdrawn:
-        hint = did_you_mean(request.action, [name for name, e in known.items() if not e.withdrawn])
+        hint = did_you_mean(request.action, names)
         fate = "was withdrawn" if entry else "is not registered"
         raise UnknownAction(f"action {request.action!r} {fate}{hint}; `interlock actions list` shows what is")
     return entry
 
 
-def _accepted(request: Request, entry: Entry) -> Candidate:
+def _accepted(request: Request, digest: bytes, entry: Entry) -> Candidate:
     action = entry.action
     pool = request.pool or action.pool
     keys = [("leaf", f"action:{action.action}"), ("pool", pool)]
@@ -128,7 +131,7 @@ def _accepted(request: Request, entry: Entry) -> Candidate:
         priority=action.priority if request.priority is None else request.priority,
         keys=tuple(keys),
         params=canonical_json(request.params),
-        hash=request_hash(request.model_dump(mode="json")),
+        hash=digest,
         tags=canonical_json(list(request.tags)),
         not_before=request.not_before,
         deadline=request.deadline,
@@ -139,7 +142,7 @@ def _accepted(request: Request, entry: Entry) -> Candidate:
     )
 
 
-def _refused(data: dict[str, Any], identity: UUID, code: str, message: str) -> Candidate:
+def _refused(data: dict[str, Any], identity: UUID, digest: bytes, code: str, message: str) -> Candidate:
     name = data.get("action")
     params = data.get("params", {})
     try:
@@ -154,7 +157,7 @@ def _refused(data: dict[str, Any], identity: UUID, code: str, message: str) -> C
         priority=0,
         keys=(),
         params=kept,
-        hash=request_hash(data),
+        hash=digest,
         tags="[]",
         not_before=None,
         deadline=None,

@@ -54,21 +54,24 @@ async def accept(
     `actor` is a CloudEvents source such as `/executor/<id>`. Must be the first thing its transaction locks.
     """
     result = Acceptance()
-    known = await catalog.current(tx, [name for data in requests if isinstance(name := data.get("action"), str)])
+    # Names are ASCII; what is not has no row to look for, and some of it (NUL, half a character) the database refuses.
+    wanted = {name for data in requests if isinstance(name := data.get("action"), str) and _printable_ascii(name)}
+    known = await catalog.current(tx, wanted)
+    names = await catalog.names(tx) if wanted - known.keys() else []
     judged: list[tuple[dict[str, Any], Candidate | Malformed]] = []
     for data in requests:
         try:
-            judged.append((data, judge(data, usable_id(data, now), known)))
+            judged.append((data, judge(data, usable_id(data, now), known, names)))
         except Malformed as error:
             judged.append((data, error))
     candidates = [candidate for _, candidate in judged if isinstance(candidate, Candidate)]
-    first, _ = same_id(candidates)
+    first, repeats = same_id(candidates)
     taken: set[UUID] = set()
     if first:
         row = await _insert(tx, first, actor)
         taken = set(row["accepted"] or ())
         result.messages, result.more = row["messages"] or [], row["more"] or []
-    existing = await _existing(tx, [c for c in candidates if c.id not in taken or c not in first])
+    existing = await _existing(tx, [*(c for c in first if c.id not in taken), *repeats])
     fresh = set(taken)
     for data, candidate in judged:
         if isinstance(candidate, Malformed):
@@ -79,6 +82,10 @@ async def accept(
         else:
             result.answers.append(_compare(data, candidate, existing))
     return result
+
+
+def _printable_ascii(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 async def _insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:

@@ -182,7 +182,7 @@ class Client:
     async def counts(self, ids: Collection[UUID]) -> Counter[Status]:
         """How many of `ids` stand at each status."""
         found = await self._patiently(store.progress, ids)
-        return Counter({each.status: each.count for each in found})
+        return Counter({each.status: each.executions for each in found})
 
     async def wait(
         self, ids: Collection[UUID], on_progress: Callable[[Counter[Status]], None] | None = None
@@ -197,10 +197,10 @@ class Client:
         while True:
             began = monotonic()
             found = await self._patiently(store.progress, unfinished)
-            if (missing := len(unfinished) - sum(each.count for each in found)) > 0:
+            if (missing := len(unfinished) - sum(each.executions for each in found)) > 0:
                 raise UnknownId(f"{missing} of {len(unfinished)} executions to wait for do not exist")
-            newly = {each.status: each.count for each in found if each.status in TERMINAL}
-            standing = {each.status: each.count for each in found if each.status not in TERMINAL}
+            newly = {each.status: each.executions for each in found if each.status in TERMINAL}
+            standing = {each.status: each.executions for each in found if each.status not in TERMINAL}
             unfinished.difference_update(identity for each in found for identity in each.ended)
             ended.update(newly)
             if on_progress is not None:

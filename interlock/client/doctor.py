@@ -89,7 +89,7 @@ MIGRATIONS: Final = Check("", "migrations", "the schema is the one that this ver
 
 
 async def examine(tx: Tx) -> Examination:
-    """Run every check; must be the first thing in its transaction. Reads whole histories: a million rows take a while."""
+    """Run every check; must be the first thing in its transaction. Reads all history: a million rows take a while."""
     await tx.execute(SQL["snapshot"])
     await tx.execute(SQL["roomier_sorts"])
     invariants = [await _check(tx, check) for check in CHECKS]

@@ -78,7 +78,7 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One attempt that ended. `outcome` is a terminal status, `handed_back`, or `late` for a result that was refused."""
+    """One attempt that ended. `outcome` is a terminal status, `handed_back`, or `late` if the result was refused."""
 
     attempt: int
     outcome: str

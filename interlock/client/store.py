@@ -27,7 +27,7 @@ class Standing(NamedTuple):
     """How many stand at `status`; `ended` holds their ids if it is a terminal one."""
 
     status: Status
-    count: int
+    executions: int
     ended: Sequence[UUID]
 
 

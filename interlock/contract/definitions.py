@@ -34,7 +34,7 @@ _NAME_RULE = "use 1 to 100 of a-z, 0-9, dot, underscore and hyphen, beginning wi
 
 
 def _name(value: str) -> str:
-    if _NAME.fullmatch(value) is None:
+    if _NAME.fullmatch(storable_text(value)) is None:
         raise ValueError(f'"{value[:120]}" cannot be a name; {_NAME_RULE}')
     return value
 

@@ -226,7 +226,7 @@ async def test_what_runs_is_only_told_to_stop_and_keeps_its_slot(world: World) -
     assert await world.slots() == {ids[0]}
     row = await world.tx.fetchrow("SELECT cancel_reason, moves FROM execution WHERE id = $1", ids[0])
     assert row is not None
-    assert (row["cancel_reason"], row["moves"]) == ("not needed", 3)
+    assert (row["cancel_reason"], row["moves"]) == ("not needed", 4)
 
 
 @pytest.mark.parametrize("target", ["requested", "abandoned"])

@@ -1,14 +1,9 @@
--- Claim what a message offered, under the fence: the row is scheduled, for this very attempt, and our lease lives.
-WITH told AS (
-    SELECT t.id, t.attempt FROM unnest($2::uuid[], $3::int[]) t(id, attempt)
-    JOIN claimable c ON c.execution_id = t.id AND c.attempt = t.attempt
-), held AS (
-    SELECT e.id FROM execution e WHERE e.id IN (SELECT id FROM told) ORDER BY e.id FOR UPDATE
-), moved AS (
+-- Claim what a message offered, under the fence: the row is claimable, for this very attempt, and our lease lives. The ids
+-- come sorted, and the index is walked in their order, so rows are locked in the order of ids.
+WITH moved AS (
     UPDATE execution e SET status = 'running', worker_id = $1, moves = e.moves + 1, started_at = now()
-    FROM told t JOIN held h ON h.id = t.id
-    WHERE e.id = t.id AND e.status = 'scheduled' AND e.attempt = t.attempt AND e.paused_at IS NULL
-      AND EXISTS (SELECT 1 FROM worker w WHERE w.id = $1 AND w.ended_at IS NULL AND w.lease_expires_at > now())
+    FROM unnest($2::uuid[], $3::int[]) t(id, attempt)
+    WHERE e.id = t.id AND e.attempt = t.attempt AND e.status = 'scheduled' AND is_claimable(e) AND lease_lives($1)
     RETURNING e.*
 ), flying AS (
     UPDATE in_flight f SET worker_id = $1 FROM moved m WHERE f.execution_id = m.id

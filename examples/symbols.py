@@ -1,0 +1,23 @@
+"""Counts what a Python file defines and imports: a function action, as any importable function can be one.
+
+A worker runs it when INTERLOCK_FUNCTIONS allows `examples.symbols`; `actions/symbols.yaml` gives it a name. It is not
+`async`, so it runs in one of the worker's threads.
+"""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+
+def count(path: str) -> dict[str, int]:
+    """Return how many functions, classes and imports the Python file `path` holds, nested ones included.
+
+    What it raises (OSError, SyntaxError) becomes the error of the execution, under the exception's own name.
+    """
+    nodes = list(ast.walk(ast.parse(Path(path).read_bytes(), filename=path)))
+    return {
+        "functions": sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes),
+        "classes": sum(isinstance(node, ast.ClassDef) for node in nodes),
+        "imports": sum(isinstance(node, ast.Import | ast.ImportFrom) for node in nodes),
+    }

@@ -1,0 +1,114 @@
+"""`interlock actions`: definitions in files, and definitions that are registered."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from interlock.actions.files import load
+from interlock.cli import output
+from interlock.cli.session import Json, actions_folder, with_client
+from interlock.contract.errors import InvalidDefinition
+
+if TYPE_CHECKING:
+    from interlock.actions.definition import Definition
+    from interlock.client import Client
+    from interlock.client.records import Applied, Registered
+
+Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Default: INTERLOCK_ACTIONS.")]
+_PROBLEM = re.compile(r"(?P<file>.*?):(?P<line>\d+): (?P<message>.*)")
+
+
+def list_actions(
+    ctx: typer.Context,
+    *,
+    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Also show withdrawn actions.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the registered actions and how their keys stand: the live limit, who holds a slot and who waits."""
+    found = [each for each in with_client(ctx, _list) if withdrawn or each.withdrawn_at is None]
+    if json:
+        output.document(found)
+    elif not found:
+        output.say("no actions are registered: write one and run `interlock actions apply FOLDER`")
+    else:
+        output.table(
+            ("action", "version", "runs", "pool", "limit", "active", "waiting", ""), [_row(each) for each in found]
+        )
+
+
+async def _list(client: Client) -> list[Registered]:
+    return list(await client.actions_list())
+
+
+def _row(each: Registered) -> tuple[object, ...]:
+    action = each.action
+    remark = "withdrawn" if each.withdrawn_at else "paused" if each.paused else ""
+    limit = "none" if each.limit is None else each.limit
+    return each.name, each.version, action.runner, action.pool, limit, each.active, each.waiting, remark
+
+
+def check(ctx: typer.Context, folder: Folder = None, *, json: Json = False) -> int:
+    """Check every file of a folder and report all problems as `file:line: message`. Needs no database."""
+    place = actions_folder(ctx, folder)
+    try:
+        definitions = load(place)
+    except InvalidDefinition as invalid:
+        if not json:
+            raise
+        found = [_PROBLEM.fullmatch(line) for line in str(invalid).splitlines()]
+        problems = [{**match.groupdict(), "line": int(match["line"])} for match in found if match]
+        output.document({"valid": False, "problems": problems or [{"message": str(invalid)}]})
+        return 78
+    if json:
+        output.document({"valid": True, "actions": [_described(each) for each in definitions]})
+    else:
+        output.line(f"{len(definitions)} definitions in {place} can be used")
+    return 0
+
+
+def _described(definition: Definition) -> dict[str, object]:
+    return {"name": definition.action.action, "file": definition.file, "line": definition.line}
+
+
+def apply(
+    ctx: typer.Context,
+    folder: Folder = None,
+    *,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Withdraw registered actions that the folder does not define.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Register a folder of definitions. What changed gets a new version; what runs goes on with the one it has.
+
+    A live limit changes only when its definition's does.
+    """
+    actions = [definition.action for definition in load(actions_folder(ctx, folder))]
+
+    async def work(client: Client) -> Applied:
+        return await client.apply_actions(actions, prune=prune)
+
+    applied = with_client(ctx, work)
+    if json:
+        output.document(
+            {
+                "added": applied.added,
+                "changed": applied.changed,
+                "unchanged": applied.unchanged,
+                "withdrawn": applied.withdrawn,
+                "limits": applied.limits,
+            }
+        )
+        return
+    for word in ("added", "changed", "unchanged", "withdrawn"):
+        names: tuple[str, ...] = getattr(applied, word)
+        if names:
+            output.line(f"{word}: {', '.join(names)}")
+    for name, limit in applied.limits.items():
+        output.line(f"limit of {name}: {'none' if limit is None else limit}")
+    if not actions:
+        output.say("the folder holds no definitions")

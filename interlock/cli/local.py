@@ -1,0 +1,36 @@
+"""`interlock up` and `interlock demo`: everything on this machine, on private servers where no address is given."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interlock.cli.session import Json, settings_of
+from interlock.local.up import up
+
+STATE = Path(".run")
+Count = Annotated[int, typer.Option(min=1, metavar="N", help="How many processes.")]
+
+
+def run_up(ctx: typer.Context, *, executors: Count = 1, workers: Count = 1) -> None:
+    """Start servers, schema, executors and workers in the foreground. Ctrl-C stops all; data is kept."""
+    settings = settings_of(ctx)
+    asyncio.run(
+        up(
+            settings.state or STATE,
+            database_url=settings.database_url.get_secret_value() if settings.database_url else None,
+            amqp_url=settings.amqp_url.get_secret_value() if settings.amqp_url else None,
+            executors=executors,
+            workers=workers,
+        )
+    )
+
+
+def run_demo(*, json: Json = False) -> int:
+    """Run the main job on a real PostgreSQL and a real RabbitMQ, and prove what came of it."""
+    # By name: whoever only wants servers needs no demonstration.
+    return int(import_module("interlock.local.demo").main(json=json))

@@ -1,0 +1,58 @@
+"""What a command needs before it can begin: the settings, and a client for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from interlock import settings
+from interlock.client import Client
+from interlock.contract.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+T = TypeVar("T")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The id, or any unique beginning or end of it.")]
+
+
+def settings_of(ctx: typer.Context) -> settings.Client:
+    """Read the settings. Raises Misconfigured, one line per problem."""
+    return settings.load(settings.Client, ctx.obj)
+
+
+def database_url(ctx: typer.Context) -> str:
+    """Return the database's address. Raises Misconfigured when none is set."""
+    found = settings_of(ctx).database_url
+    if found is None:
+        message = (
+            "INTERLOCK_DATABASE_URL: not set, or INTERLOCK_DATABASE_URL_FILE "
+            "(example: INTERLOCK_DATABASE_URL=postgresql://interlock@localhost/interlock)"
+        )
+        raise Misconfigured(message)
+    return found.get_secret_value()
+
+
+def actions_folder(ctx: typer.Context, given: Path | None) -> Path:
+    """Return the folder of definitions: the one given, or that of the settings. Raises Misconfigured without one."""
+    folder = given or settings_of(ctx).actions
+    if folder is None:
+        raise Misconfigured(
+            "INTERLOCK_ACTIONS: not set; name the folder of action definitions, there or as an argument"
+        )
+    return folder
+
+
+def with_client(ctx: typer.Context, work: Callable[[Client], Awaitable[T]], *, statement_seconds: float = 30.0) -> T:
+    """Run `work` with a connected client, and return what it returns."""
+    url = database_url(ctx)
+
+    async def session() -> T:
+        async with Client.connect(url, statement_seconds=statement_seconds) as client:
+            return await work(client)
+
+    return asyncio.run(session())

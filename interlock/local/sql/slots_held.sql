@@ -1,0 +1,2 @@
+-- Slots that somebody holds.
+SELECT count(*)::int AS held FROM slot

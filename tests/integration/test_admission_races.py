@@ -1,0 +1,188 @@
+"""Two real transactions on one key or row, in both orders: the second waits for the first, then sees what it did."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from tests.eventually import eventually
+from tests.world import World, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from uuid import UUID
+
+JOB = "action:job"
+Step = "Callable[[World], Awaitable[Any]]"
+
+
+async def one_waits_for_the_other(first: World, do_first: Step, second: World, do_second: Step) -> tuple[Any, Any]:
+    """Do `do_first` in an open transaction, start `do_second`, see it wait, commit, and return both results."""
+    transaction = first.tx.transaction()
+    await transaction.start()
+    early = await do_first(first)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(do_second(second))
+        await eventually(lambda: first.is_blocking(second))
+        await transaction.commit()
+    return early, task.result()
+
+
+@asynccontextmanager
+async def limited(world: World, lim: int, count: int) -> AsyncIterator[tuple[World, list[UUID]]]:
+    """Give a second connection and `count` executions under a limit."""
+    await world.limit(JOB, lim)
+    ids = await world.submit(count)
+    async with world.another() as other:
+        yield other, ids
+
+
+async def test_two_releases_of_the_same_execution_release_one_slot(world: World) -> None:
+    async with limited(world, 1, 3) as (other, ids):
+        await world.run(world.hand, ids[0])
+        first, second = await one_waits_for_the_other(
+            world, lambda w: w.admit(ended=[ids[0]]), other, lambda w: w.admit(ended=[ids[0]])
+        )
+        assert [(r["released"], r["admitted"]) for r in (first, second)] == [(1, 1), (0, 0)]
+        assert await world.slots() == {ids[1]}
+
+
+async def test_two_releases_of_different_executions_admit_one_each(world: World) -> None:
+    async with limited(world, 2, 4) as (other, ids):
+        await world.run(world.hand, *ids[:2])
+        first, second = await one_waits_for_the_other(
+            world, lambda w: w.admit(ended=[ids[0]]), other, lambda w: w.admit(ended=[ids[1]])
+        )
+        assert [(r["released"], r["admitted"]) for r in (first, second)] == [(1, 1), (1, 1)]
+        assert await world.slots() == set(ids[2:])
+
+
+async def test_two_acceptances_under_one_limit_never_admit_more_than_it(world: World) -> None:
+    await world.limit(JOB, 3)
+    async with world.another() as other:
+        first, second = await one_waits_for_the_other(world, lambda w: w.submit(2), other, lambda w: w.submit(2))
+        assert await world.statuses([*first, *second]) == ["scheduled"] * 3 + ["requested"]
+
+
+async def test_a_first_limit_waits_for_an_open_acceptance_and_counts_what_it_accepted(world: World) -> None:
+    await world.submit()
+    async with world.another() as other:
+        ids, _ = await one_waits_for_the_other(world, lambda w: w.submit(2), other, lambda w: w.limit(JOB, 2))
+        assert set(ids) < await world.slots()
+        assert (await world.key())["active"] == 3
+
+
+async def test_an_acceptance_that_meets_a_first_limit_is_done_again_and_obeys_it(world: World) -> None:
+    await world.submit()
+    async with world.another() as other:
+        wanted = request()
+        # Nobody may slip through between the look at the gate and the lock: the whole flush is to be done again.
+        with pytest.raises(ExceptionGroup) as failed:
+            await one_waits_for_the_other(world, lambda w: w.limit(JOB, 1), other, lambda w: w.accept(wanted))
+        assert failed.group_contains(asyncpg.SerializationError, match="limited meanwhile")
+        await other.accept(wanted)
+        assert (await world.key())["waiting"] == 1
+
+
+async def test_a_cancel_and_an_admission_of_the_same_execution_exclude_each_other(world: World) -> None:
+    async with limited(world, 1, 3) as (other, ids):
+        await world.run(world.hand, ids[0])
+        cancelled, admitted = await one_waits_for_the_other(
+            world, lambda w: w.admit(decide={ids[1]: "cancelled"}), other, lambda w: w.admit(ended=[ids[0]])
+        )
+        assert (cancelled["decided"], admitted["released"]) == ([ids[1]], 1)
+        assert await world.statuses(ids) == ["completed", "cancelled", "scheduled"]
+
+
+async def test_a_cancel_that_comes_after_the_admission_takes_the_slot_back(world: World) -> None:
+    async with limited(world, 1, 3) as (other, ids):
+        await world.run(world.hand, ids[0])
+        admitted, cancelled = await one_waits_for_the_other(
+            world, lambda w: w.admit(ended=[ids[0]]), other, lambda w: w.admit(decide={ids[1]: "cancelled"})
+        )
+        assert (admitted["admitted"], cancelled["decided"], cancelled["released"]) == (1, [ids[1]], 1)
+        assert await world.statuses(ids) == ["completed", "cancelled", "scheduled"]
+
+
+async def test_a_cancel_that_waited_for_a_claim_reaches_what_runs(world: World) -> None:
+    async with limited(world, 1, 1) as (other, ids):
+        _, cancelled = await one_waits_for_the_other(
+            world, lambda w: w.claim(w.hand, ids[0]), other, lambda w: w.admit(decide={ids[0]: "cancelled"})
+        )
+        assert cancelled["decided"] == ids
+        assert await world.statuses(ids) == ["cancelling"]
+
+
+async def test_a_claim_that_waited_for_a_cancel_gets_nothing(world: World) -> None:
+    async with limited(world, 1, 1) as (other, ids):
+        _, claimed = await one_waits_for_the_other(
+            world, lambda w: w.admit(decide={ids[0]: "cancelled"}), other, lambda w: w.claim(world.hand, ids[0])
+        )
+        assert claimed == 0
+        assert await world.statuses(ids) == ["cancelled"]
+
+
+@pytest.mark.parametrize("target", ["completed", "requested"])
+async def test_a_cancel_that_waited_for_the_outcome_respects_it(world: World, target: str) -> None:
+    async with limited(world, 1, 1) as (other, ids):
+        await world.claim(world.hand, ids[0])
+        _, cancelled = await one_waits_for_the_other(
+            world,
+            lambda w: w.finish(w.hand, ids[0], target),
+            other,
+            lambda w: w.admit(decide={ids[0]: "cancelled"}),
+        )
+        ended = target == "completed"
+        assert cancelled["decided"] == ([] if ended else ids)
+        assert await world.statuses(ids) == ["completed" if ended else "cancelled"]
+
+
+async def test_a_lease_that_was_renewed_while_the_reaper_waited_is_alive(world: World) -> None:
+    async with limited(world, 1, 1) as (other, ids):
+        await world.claim(world.hand, ids[0])
+        await world.tx.execute("UPDATE worker SET lease_expires_at = now() - interval '1 second'")
+
+        async def renew_and_hold(w: World) -> None:
+            await w.tx.execute("SELECT 1 FROM execution WHERE id = $1 FOR UPDATE", ids[0])
+            await w.tx.execute("UPDATE worker SET lease_expires_at = now() + interval '1 minute'")
+
+        _, reaped = await one_waits_for_the_other(
+            world, renew_and_hold, other, lambda w: w.admit(decide={ids[0]: "requested"})
+        )
+        assert reaped["decided"] == []
+
+
+async def test_two_acceptances_of_the_same_id_make_one_row_and_the_second_hears_of_it(world: World) -> None:
+    wanted = request()
+    async with world.another() as other:
+        first, second = await one_waits_for_the_other(
+            world, lambda w: w.accept(wanted), other, lambda w: w.accept(wanted)
+        )
+        assert first.answers[0].accepted
+        assert (second.answers[0].accepted, str(second.answers[0].existing)) == (False, wanted["id"])
+        assert second.answers[0].error is None
+
+
+async def test_two_acceptances_with_one_idempotency_key_make_one_row(world: World) -> None:
+    async with world.another() as other:
+        first, second = await one_waits_for_the_other(
+            world,
+            lambda w: w.accept(request(idempotency_key="once")),
+            other,
+            lambda w: w.accept(request(idempotency_key="once")),
+        )
+        assert second.answers[0].existing == first.answers[0].id
+        assert await world.tx.fetchval("SELECT count(*) FROM execution") == 1
+
+
+async def test_acceptances_of_the_same_new_keys_in_opposite_orders_do_not_deadlock(world: World) -> None:
+    a, b = (request(concurrency_key=name) for name in "ab")
+    async with world.another() as other:
+        first, second = await one_waits_for_the_other(
+            world, lambda w: w.accept(a, b), other, lambda w: w.accept(*({**r, "id": request()["id"]} for r in (b, a)))
+        )
+        assert all(answer.accepted for acceptance in (first, second) for answer in acceptance.answers)
