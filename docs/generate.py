@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from interlock.client.doctor import CHECKS, FINDINGS, MIGRATIONS
 from interlock.contract.status import OPEN, TERMINAL, TRANSITIONS, Owner, Status, Subject, Transition
 from interlock.contract.topology import Topology, permissions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 FOLDER: Final = Path(__file__).parent
 PART: Final = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -68,7 +70,7 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def code(text: str) -> str:
     """Return the text as code in a table's cell; an empty one as a dash."""
     escaped = text.replace("|", "\\|")
-    return f"`{escaped}`" if text else "–"
+    return f"`{escaped}`" if text else "\N{EN DASH}"
 
 
 def _sorted(subject: Subject) -> list[Transition]:

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from threading import Lock
+from typing import Final
+
+# Before 3.13, Python counts the depth of trees in one place for all threads: of two that parse at once, one may get a
+# SystemError about a recursion depth.
+PARSING: Final = Lock()
 
 
 def count(path: str) -> dict[str, int]:
@@ -15,7 +21,9 @@ def count(path: str) -> dict[str, int]:
 
     What it raises (OSError, SyntaxError) becomes the error of the execution, under the exception's own name.
     """
-    nodes = list(ast.walk(ast.parse(Path(path).read_bytes(), filename=path)))
+    source = Path(path).read_bytes()
+    with PARSING:
+        nodes = list(ast.walk(ast.parse(source, filename=path)))
     return {
         "functions": sum(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) for node in nodes),
         "classes": sum(isinstance(node, ast.ClassDef) for node in nodes),

@@ -45,6 +45,7 @@ class Consumer:
         actor: str,
         metrics: Metrics,
         readiness: Readiness,
+        stray_reason: str = "wrong_queue",
     ) -> None:
         self._subscription = subscription
         self._handlers = handlers
@@ -53,6 +54,7 @@ class Consumer:
         self._actor = actor
         self._metrics = metrics
         self._readiness = readiness
+        self._stray_reason = stray_reason
         self._queue = subscription.queue.name
         self._log = get_logger("consumer").bind(queue=self._queue)
 
@@ -152,6 +154,6 @@ class Consumer:
 
     async def _park_only(self, tx: Tx, batch: Sequence[events.Event | store.Parked]) -> Outgoing:
         del tx
-        stray = BadData("an event of this type does not belong into this queue")
-        stray.reason = "wrong_queue"
+        stray = BadData("nothing here handles an event of this type")
+        stray.reason = self._stray_reason
         return Outgoing(parked=[self._poison(event, stray) for event in batch])

@@ -49,7 +49,7 @@ class Service:
         self._identity = str(uuid4())
         self._actor = f"/executor/{self._identity}"
         self._metrics = Metrics()
-        self._readiness = Readiness("broker")
+        self._readiness = Readiness("broker", "database")
         self._notify = Notify()
         self._topology = Topology(settings.prefix)
         self._session = Session(settings.amqp_url.get_secret_value(), self._topology, self._identity, self._readiness)
@@ -81,7 +81,9 @@ class Service:
         async with asyncio.TaskGroup() as tasks:
             if health:
                 tasks.create_task(health.serve(self._stop))
-            context = Context(pool=pool, relay=relay, actor=self._actor, metrics=self._metrics)
+            context = Context(
+                pool=pool, relay=relay, actor=self._actor, metrics=self._metrics, readiness=self._readiness
+            )
             lives = [*self._lives(relay), *(consumer.run() for consumer in consumers), *self._loops(context)]
             work = [tasks.create_task(life) for life in lives]
             self._log.info("ready")
@@ -128,6 +130,7 @@ class Service:
                 actor=actor,
                 metrics=metrics,
                 readiness=self._readiness,
+                stray_reason="dead_letter" if queue == topology.dead_queue else "wrong_queue",
             )
             for queue, handlers in wanted
         ]

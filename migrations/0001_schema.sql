@@ -83,8 +83,8 @@ CREATE TABLE in_flight (
     worker_id    uuid,
     since        timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
-CREATE INDEX in_flight_unclaimed ON in_flight (pool, since) WHERE worker_id IS NULL;
-CREATE INDEX in_flight_worker ON in_flight (worker_id) WHERE worker_id IS NOT NULL;
+-- Not partial, and none on worker_id: a claim must stay a HOT update, and the table is as small as the windows.
+CREATE INDEX in_flight_oldest ON in_flight (pool, since);
 
 -- What falls due: enter (a lane), queue, run, total. Durable, so that a restart forgets nothing.
 CREATE TABLE timer (

@@ -91,7 +91,9 @@ BEGIN
 END $$;
 
 -- Release, enter, admit: the caller holds the row locks of all keys in p_locked. Hot keys may have gained room.
-CREATE FUNCTION admit_locked(p_locked int[], p_hot int[], p_ended uuid[], p_entering uuid[], p_chunk int, p_actor text,
+-- p_entering enter now; of what acceptance entered itself it tells the lanes, with their first number and their count.
+CREATE FUNCTION admit_locked(p_locked int[], p_hot int[], p_ended uuid[], p_entering uuid[], p_entered_lane bigint[],
+                             p_entered_first bigint[], p_entered_count int[], p_chunk int, p_actor text,
                              OUT messages message[], OUT more int[], OUT admitted int, OUT released int)
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -147,6 +149,9 @@ BEGIN
         )
         SELECT p.lane_id, min(p.seq) AS first, count(*)::int AS n, min(l.keys) AS keys
         FROM placed p JOIN lane l ON l.id = p.lane_id GROUP BY p.lane_id
+        UNION ALL
+        SELECT u.lane_id, u.first, u.n, l.keys
+        FROM unnest(p_entered_lane, p_entered_first, p_entered_count) u(lane_id, first, n) JOIN lane l ON l.id = u.lane_id
     LOOP
         FOREACH key IN ARRAY r.keys LOOP
             at := array_position(p_locked, key);
@@ -315,7 +320,7 @@ BEGIN
         entering := entering || ARRAY(SELECT m.id FROM unnest(moves) m WHERE m.target = 'requested');
     END IF;
     SELECT a.messages, a.more, a.admitted, a.released INTO messages, more, admitted, released
-    FROM admit_locked(locked, touched, ended, entering, p_chunk, p_actor) a;
+    FROM admit_locked(locked, touched, ended, entering, '{}', '{}', '{}', p_chunk, p_actor) a;
     messages := own || messages;
 END $$;
 
@@ -334,9 +339,10 @@ DECLARE
     gated bigint[];
     strong int[]; weak int[];
     moves move[];
-    entering uuid[];
     own message[];
     statuses status[];
+    waits boolean[]; seqs bigint[];
+    entered_lane bigint[]; entered_first bigint[]; entered_count int[];
     tombstones text[];
     all_new boolean;
     key record;
@@ -378,21 +384,31 @@ BEGIN
                WHEN t.execution_id IS NOT NULL THEN 'cancelled'
                WHEN u.not_before > now() OR u.lane_id = ANY(gated) THEN 'requested'
                ELSE 'scheduled' END::status ORDER BY u.n),
-           array_agg(t.reason ORDER BY u.n)
-    INTO statuses, tombstones
+           array_agg(t.reason ORDER BY u.n),
+           array_agg(t.execution_id IS NULL AND u.error IS NULL AND u.lane_id = ANY(gated)
+                     AND (u.not_before IS NULL OR u.not_before <= now()) ORDER BY u.n)
+    INTO statuses, tombstones, waits
     FROM unnest(p_id, p_error, p_not_before, p_lane) WITH ORDINALITY u(id, error, not_before, lane_id, n)
     LEFT JOIN cancel_tombstone t ON t.execution_id = u.id AND t.expires_at > now();
 
+    -- The number in the lane is drawn under the key locks, by priority and arrival: it is the commit order.
+    IF true = ANY(waits) THEN
+        SELECT array_agg(s.seq ORDER BY s.n) INTO seqs
+        FROM (SELECT o.n, CASE WHEN o.waits THEN nextval('waiting_seq') END AS seq
+              FROM (SELECT * FROM unnest(waits, p_priority) WITH ORDINALITY w(waits, priority, n)
+                    ORDER BY w.priority DESC, w.n) o) s;
+    END IF;
+
     WITH inserted AS (
-        INSERT INTO execution (id, status, attempt, action, action_version, root_id, pool, priority, lane_id, params,
-                               request_hash, tags, error, cancel_reason, not_before, deadline, scheduled_at, finished_at)
+        INSERT INTO execution (id, status, attempt, action, action_version, root_id, pool, priority, lane_id, seq,
+                               params, request_hash, tags, error, cancel_reason, not_before, deadline, scheduled_at, finished_at)
         SELECT u.id, u.status, (u.status = 'scheduled')::int, u.action, u.version, u.id, u.pool, u.priority, u.lane_id,
-               u.params::jsonb, u.hash, u.tags::jsonb, u.error::jsonb, u.tombstone, u.not_before, u.deadline,
+               u.seq, u.params::jsonb, u.hash, u.tags::jsonb, u.error::jsonb, u.tombstone, u.not_before, u.deadline,
                CASE WHEN u.status = 'scheduled' THEN now() END, CASE WHEN is_terminal(u.status) THEN now() END
         FROM unnest(p_id, statuses, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash, p_tags, p_error,
-                    tombstones, p_not_before, p_deadline)
+                    tombstones, p_not_before, p_deadline, seqs)
              u(id, status, action, version, pool, priority, lane_id, params, hash, tags, error, tombstone, not_before,
-               deadline)
+               deadline, seq)
         WHERE u.id <> ALL(blocked)
         ORDER BY u.id
         ON CONFLICT (id) DO NOTHING
@@ -403,12 +419,10 @@ BEGIN
     -- Joining the arrays again costs the square of the flush; with nothing known already there is nothing to filter.
     all_new := cardinality(accepted) = cardinality(p_id);
     SELECT array_agg(ROW(u.id, 1, 1, NULL, u.status, (u.status = 'scheduled')::int, u.action, NULL, u.pool, NULL, NULL,
-                         coalesce(u.error::jsonb ->> 'message', u.tombstone), NULL, NULL)::move ORDER BY u.n),
-           array_agg(u.id ORDER BY u.priority DESC, u.n)
-               FILTER (WHERE u.status = 'requested' AND (u.not_before IS NULL OR u.not_before <= now()))
-    INTO moves, entering
-    FROM unnest(p_id, statuses, p_action, p_pool, p_priority, p_error, tombstones, p_not_before)
-         WITH ORDINALITY u(id, status, action, pool, priority, error, tombstone, not_before, n)
+                         coalesce(u.error::jsonb ->> 'message', u.tombstone), NULL, NULL)::move ORDER BY u.n)
+    INTO moves
+    FROM unnest(p_id, statuses, p_action, p_pool, p_error, tombstones)
+         WITH ORDINALITY u(id, status, action, pool, error, tombstone, n)
     WHERE all_new OR u.id = ANY(accepted);
 
     IF p_key IS NOT NULL AND NOT all_new THEN
@@ -429,9 +443,18 @@ BEGIN
                        THEN greatest(now(), u.not_before) + u.queue_timeout * interval '1 second' END),
         ('total', least(u.deadline, now() + u.total_timeout * interval '1 second'))) t(kind, due)
     WHERE t.due IS NOT NULL AND NOT is_terminal(u.status) AND (all_new OR u.id = ANY(accepted));
-    IF entering IS NOT NULL THEN
+    IF seqs IS NOT NULL THEN
+        WITH entered AS (
+            INSERT INTO waiting (lane_id, seq, execution_id)
+            SELECT u.lane_id, u.seq, u.id FROM unnest(p_lane, seqs, p_id) u(lane_id, seq, id)
+            WHERE u.seq IS NOT NULL AND (all_new OR u.id = ANY(accepted))
+            RETURNING lane_id, seq
+        ), lanes AS (
+            SELECT lane_id, min(seq) AS first, count(*)::int AS n FROM entered GROUP BY lane_id
+        )
+        SELECT array_agg(lane_id), array_agg(first), array_agg(n) INTO entered_lane, entered_first, entered_count FROM lanes;
         SELECT own || a.messages, a.more INTO messages, more
-        FROM admit_locked(strong, '{}', '{}', entering, 500, p_actor) a;
+        FROM admit_locked(strong, '{}', '{}', '{}', entered_lane, entered_first, entered_count, 500, p_actor) a;
     END IF;
 END $$;
 

@@ -89,6 +89,7 @@ class Finisher:
             return
         self._relay.offer(messages)
         self._metrics.flush_size.labels("finish").observe(len(batch))
+        self._log.info("finished", executions=len(moved))
         for end in batch:
             self._holdings.remove(end.id)
             if end.id not in moved:

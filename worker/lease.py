@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Pool, Record
 
+    from interlock.adapters.health import Readiness
     from interlock.adapters.lifecycle import Stop
     from worker.finish import Finisher
     from worker.heartbeat import Heartbeat
@@ -49,6 +50,7 @@ class Lease:
         finisher: Finisher,
         heartbeat: Heartbeat | None,
         stop: Stop,
+        readiness: Readiness,
         clock: Callable[[], datetime],
     ) -> None:
         self._worker = worker
@@ -59,6 +61,7 @@ class Lease:
         self._finisher = finisher
         self._heartbeat = heartbeat
         self._stop = stop
+        self._readiness = readiness
         self._clock = clock
         self._unknown: set[tuple[UUID, int]] = set()
         self._log = get_logger("lease")
@@ -79,12 +82,13 @@ class Lease:
                     await tx.execute("SET LOCAL synchronous_commit = off")
                     answer = await store.renew(tx, self._worker, self._length, self._holdings.pairs())
             except (Transient, TimeoutError) as error:
-                self._log.warning("lease not renewed", reason=str(error) or type(error).__name__)
+                self._readiness.set("lease", ok=False, reason=f"not renewed: {error or type(error).__name__}")
                 pause = AGAIN_SECONDS
             else:
                 if answer["draining"] is None:
                     raise LeaseLost("the lease ended before it was renewed: this incarnation ends")
                 self.beat(sent_at)
+                self._readiness.set("lease", ok=True)
                 self._follow(answer)
             await asyncio.sleep(pause)
 

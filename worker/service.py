@@ -58,7 +58,7 @@ class Service:
         self._identity = uuid4()
         self._actor = f"/worker/{self._identity}"
         self._metrics = Metrics()
-        self._readiness = Readiness("broker")
+        self._readiness = Readiness("broker", "lease")
         self._notify = Notify()
         self._topology = Topology(settings.prefix)
         self._holdings = Holdings(settings.concurrency)
@@ -192,6 +192,7 @@ class Service:
             finisher=finisher,
             heartbeat=self._heartbeat,
             stop=self._stop,
+            readiness=self._readiness,
             clock=lambda: datetime.now(UTC),
         )
         lease.beat(sent_at)

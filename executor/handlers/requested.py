@@ -8,11 +8,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import orjson
-
 from executor.handlers.outgoing import Outgoing
 from executor.store import Parked
 from interlock.acceptance.store import accept
+from interlock.adapters.logs import get_logger
 from interlock.contract import events
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ class Requested:
         self._queue = queue
         self._catalog = catalog
         self._metrics = metrics
+        self._log = get_logger("acceptance")
 
     async def __call__(self, tx: Tx, batch: Sequence[events.Requested]) -> Outgoing:
         """Accept one flush."""
@@ -40,17 +40,23 @@ class Requested:
         acceptance = await accept(tx, requests, catalog=self._catalog, actor=self._actor, now=now)
         for answer in acceptance.answers:
             self._metrics.messages.labels("execution.requested", _outcome(answer)).inc()
+        refused = sum(answer.refused is not None for answer in acceptance.answers)
+        self._log.info("accepted", requests=len(requests), refused=refused)
         return Outgoing(
             messages=acceptance.messages,
             more=acceptance.more,
-            parked=[self._park(answer) for answer in acceptance.answers if answer.error is not None or _lost(answer)],
+            parked=[
+                self._park(event, answer)
+                for event, answer in zip(batch, acceptance.answers, strict=True)
+                if answer.error is not None or _lost(answer)
+            ],
         )
 
-    def _park(self, answer: Answer) -> Parked:
+    def _park(self, event: events.Requested, answer: Answer) -> Parked:
         reason = answer.error.reason if answer.error else "key_in_use"
         detail = str(answer.error) if answer.error else f"the idempotency key belongs to execution {answer.existing}"
-        body = orjson.dumps(answer.data, default=str)
-        return Parked(queue=self._queue, reason=reason, detail=detail, content_type=events.SINGLE, body=body)
+        body, content_type = events.encode([event])
+        return Parked(queue=self._queue, reason=reason, detail=detail, content_type=content_type, body=body)
 
 
 def _lost(answer: Answer) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asyncpg import Pool
 
     from executor.store import Admission
+    from interlock.adapters.health import Readiness
     from interlock.adapters.outbox import Relay
     from interlock.adapters.postgres import Tx
     from interlock.adapters.telemetry import Metrics
@@ -30,6 +31,7 @@ class Context:
     relay: Relay
     actor: str
     metrics: Metrics
+    readiness: Readiness
 
     def transaction(self) -> AbstractAsyncContextManager[Tx]:
         """A transaction of the pass's own."""
@@ -52,5 +54,7 @@ async def every(seconds: float, run: Callable[[Context], Awaitable[None]], conte
         await asyncio.sleep(seconds)
         try:
             await run(context)
+            context.readiness.set("database", ok=True)
         except Transient as error:
+            context.readiness.set("database", ok=False, reason=str(error))
             get_logger("loops").info("postponed", loop=getattr(run, "__name__", type(run).__name__), reason=str(error))

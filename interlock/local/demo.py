@@ -1,30 +1,27 @@
 """`interlock demo`: a real job on a real PostgreSQL and a real RabbitMQ, with a worker killed and messages sent twice.
 
-Runs the definitions in `examples/` over the files of the checkout, measures what came of it, and judges.
+Runs the definitions in `examples/` over the files of the checkout. What is measured, and judged, is next door.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import signal
-import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from interlock.actions import files as definitions
-from interlock.adapters.postgres import mapped_errors
-from interlock.adapters.statements import Statements
 from interlock.adapters.tap import Repeater, Tap
 from interlock.client import Client
 from interlock.contract.errors import Unavailable
-from interlock.contract.status import Status
 from interlock.local import demo_job
+from interlock.local.demo_measures import Record, measure
 from interlock.local.demo_progress import Scene, view
-from interlock.local.demo_report import Figures, Outcome, loud_lines, publish
+from interlock.local.demo_report import publish
 from interlock.local.demo_server import ResultServer
 from interlock.local.demo_stage import staged
 from interlock.local.demo_traffic import Traffic
@@ -33,23 +30,19 @@ from interlock.settings import Client as Settings
 from interlock.settings import load
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from uuid import UUID
-
-    from interlock.client.doctor import Examination
     from interlock.local.daemons import Daemon
-    from interlock.local.demo_progress import View
+    from interlock.local.demo_job import Runner
+    from interlock.local.demo_report import Outcome
     from interlock.local.demo_stage import Stage
 
-SQL: Final = Statements("interlock.local")
 CHECKOUT: Final = Path(__file__).resolve().parents[2]
-LIMIT: Final = 3
 KILL_AT: Final = 1 / 3
-JOB_SECONDS: Final = 120.0
+"""The share of all executions that has ended when a worker is killed."""
+JOB_SECONDS: Final = 100.0
 HOLD_SECONDS: Final = 20.0
-"""Until some worker runs something: naps are on their way."""
+"""Until some worker runs something that takes its time."""
 SETTLE_SECONDS: Final = 30.0
-"""Until every event was heard and every slot came back, after the last execution has ended."""
+"""From the last end until every event was heard and every slot came back."""
 PERIOD: Final = 0.2
 
 
@@ -59,7 +52,7 @@ def main(*, json: bool = False) -> int:
     Outside of a checkout, where there are no examples, it says so and returns 2. Raises Unavailable or Misconfigured.
     """
     if not (CHECKOUT / "examples" / "actions").is_dir():
-        say("interlock: the demo runs in a checkout of Interlock, and this is an installed copy: clone it, `./dev demo`")
+        say("interlock: the demo works on a checkout, and this is an installed copy: run `./dev demo` in a checkout")
         return 2
     try:
         return asyncio.run(_session(as_json=json))
@@ -82,7 +75,7 @@ async def _session(*, as_json: bool) -> int:
     async with stack:
         outcome = await _Demonstration(stack).run()
         if not outcome.good:
-            kept = Path(tempfile.mkdtemp(prefix="interlock-demo-"))
+            kept = tempfile.mkdtemp(prefix="interlock-demo-")
             shutil.copytree(stack.logs, kept, dirs_exist_ok=True)
             say(f"the daemons' logs are kept in {kept}")
     publish(outcome, as_json=as_json)
@@ -97,47 +90,110 @@ class _Demonstration:
         self._traffic = Traffic()
         self._scene = Scene()
         self._killed: Daemon | None = None
-        self._held = 0
 
     async def run(self) -> Outcome:
-        """Set up, run the job, take down, measure."""
+        """Set the stage, run the job, let everything come to rest, measure."""
         files = demo_job.files_of(CHECKOUT)
-        before = await asyncio.to_thread(demo_job.checksums, files)
+        checksums = await asyncio.to_thread(demo_job.checksums, files)
         async with staged(self._stack, CHECKOUT) as stage, Client.connect(stage.database_url) as client:
             await client.apply_actions(found.action for found in definitions.load(CHECKOUT / "examples" / "actions"))
             async with ResultServer() as server:
                 runner = demo_job.Runner(client, server, files)
-                seconds = await self._play(stage, runner)
-                slots = await self._settle(stage, runner.job)
-            # Nothing moves any more, and what the daemons say about their end counts as well.
+                seconds = await self._perform(stage, runner)
+            # What the daemons say about their end counts as well.
             await stage.daemons.stop()
-            examination = await client.examine()
-            loud = loud_lines(daemon.log for daemon in stage.daemons.executors)
-            unchanged = await stage.unchanged_writes()
-            over_limit = await self._value(stage, "over_limit", "checksum", LIMIT)
-            unchanged_moves = await self._value(stage, "unchanged_moves")
-        after = await asyncio.to_thread(demo_job.checksums, files)
-        wrong = demo_job.wrong_results(runner.job, before, after)
-        figures = Figures(
-            executions=len(runner.job.submitted),
-            completed=sum(each.status is Status.COMPLETED for each in runner.job.ended.values()),
-            failed=len(runner.job.failed) + len(runner.job.open),
-            completed_events=self._traffic.completed_events,
-            duplicates_injected=self._traffic.injected,
-            unchanged_writes=sum(unchanged.values()) + unchanged_moves,
-            warnings=len(loud),
-            slots_held=slots,
-            over_limit=over_limit,
-            wrong_results=len(wrong),
-            doctor_violations=examination.violations,
-            seconds=round(seconds, 1),
-        )
-        complaints = (
-            *(f"{execution.action} {execution.id} ended {execution.status}: {execution.error}" for execution in runner.job.failed),
-            *(f"still open: {identity}" for identity in runner.job.open),
-            *(f"announced under several ids: {subject}" for subject in self._traffic.told_twice),
-            *(f"{rows} unchanged writes in {table}" for table, rows in unchanged.items()),
-            *(f"executor: {line}" for line in loud),
-            *(f"wrong result: {line}" for line in wrong),
-        )
-        return Outcome(figures=figures, complaints=complaints, proof="")
+            record = Record(
+                job=runner.job,
+                traffic=self._traffic,
+                checksums=checksums,
+                checksums_after=await asyncio.to_thread(demo_job.checksums, files),
+                killed="nobody" if self._killed is None else self._killed.name,
+                seconds=seconds,
+            )
+            return await measure(stage, client, record)
+
+    async def _perform(self, stage: Stage, runner: Runner) -> float:
+        """Run the job with an ear on the broker, and return how many seconds it took."""
+        endpoints = self._stack.endpoints
+        ear = Tap(endpoints.client, stage.topology, f"demo-{secrets.token_hex(6)}", self._traffic.hear)
+        try:
+            async with ear, Repeater(endpoints.worker) as repeater, asyncio.TaskGroup() as tasks:
+                beside = [
+                    tasks.create_task(self._traffic.run(repeater)),
+                    tasks.create_task(self._show(stage, runner)),
+                    tasks.create_task(self._watch(stage)),
+                ]
+                seconds = await self._run_job(stage, runner)
+                self._scene.phase = "settling"
+                await self._settle(stage, runner)
+                for task in beside:
+                    task.cancel()
+        except ExceptionGroup as failed:
+            # One of them failed and the others were cancelled for it: the user is helped by the first cause.
+            raise failed.exceptions[0] from None
+        return seconds
+
+    async def _run_job(self, stage: Stage, runner: Runner) -> float:
+        """Run all waves and kill a worker on the way. What is still open after JOB_SECONDS is left to the verdict."""
+        began = monotonic()
+        try:
+            async with asyncio.timeout(JOB_SECONDS):
+                self._scene.phase = "running"
+                await runner.start()
+                await runner.until_ended(KILL_AT)
+                await runner.nap()
+                await self._kill_one(stage, runner)
+                await runner.until_done()
+        except TimeoutError:
+            say(f"not done after {JOB_SECONDS:g} s: giving up")
+        return monotonic() - began
+
+    async def _kill_one(self, stage: Stage, runner: Runner) -> None:
+        """Kill the worker that runs the most naps."""
+        deadline = monotonic() + HOLD_SECONDS
+        while not (holders := await stage.holders("nap")):
+            if monotonic() > deadline:
+                raise Unavailable(f"no worker ran a nap within {HOLD_SECONDS:g} s: see {stage.daemons.workers[0].log}")
+            await runner.look()
+            await asyncio.sleep(PERIOD)
+        worker, held = holders[0]
+        # A worker's log names its incarnation.
+        daemon = next(each for each in stage.daemons.workers if str(worker) in each.log.read_text(errors="replace"))
+        self._killed = daemon
+        daemon.kill()
+        say(f"{daemon.name} is killed; it holds {held} naps and whatever else it was just given")
+
+    async def _settle(self, stage: Stage, runner: Runner) -> None:
+        """Wait until every repeat was sent and handled, every end was heard and every slot came back."""
+        deadline = monotonic() + SETTLE_SECONDS
+        while monotonic() < deadline:
+            told = self._traffic.completed_events >= len(runner.job.submitted) and self._traffic.quiet
+            if told and not await stage.ground.waiting() and not await stage.value("slots_held"):
+                return
+            await asyncio.sleep(PERIOD)
+
+    async def _watch(self, stage: Stage) -> None:
+        """Raise Unavailable as soon as a daemon ends that was not killed on purpose."""
+        daemons = (*stage.daemons.executors, *stage.daemons.workers)
+        while True:
+            for daemon in daemons:
+                if daemon is not self._killed and daemon.child.exit_code is not None:
+                    raise Unavailable(f"{daemon.name} ended with exit code {daemon.child.exit_code}: see {daemon.log}")
+            await asyncio.sleep(PERIOD)
+
+    async def _show(self, stage: Stage, runner: Runner) -> None:
+        """Show what goes on, until cancelled."""
+        scene, traffic = self._scene, self._traffic
+        looks = [(monotonic(), 0)]
+        with view() as shown:
+            while True:
+                looks = [*looks[-5:], (monotonic(), traffic.heard)]
+                seconds, events = (last - first for first, last in zip(looks[0], looks[-1], strict=True))
+                scene.rate = events / seconds if seconds else 0.0
+                scene.done, scene.total = dict(runner.job.done), dict(runner.job.total)
+                scene.events, scene.duplicates = traffic.heard, traffic.injected
+                scene.workers = {
+                    daemon.name: "killed" if daemon is self._killed else "works" for daemon in stage.daemons.workers
+                }
+                shown.show(scene)
+                await asyncio.sleep(PERIOD)

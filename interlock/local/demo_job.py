@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import hashlib
+import shutil
 import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
@@ -35,21 +36,22 @@ LEFT_OUT: Final = frozenset({"__pycache__", "build", "dist"})
 
 
 def files_of(checkout: Path) -> list[Path]:
-    """Return every file of a checkout: what git knows of and has not been deleted, else all but hidden folders."""
-    listed = subprocess.run(
-        ["git", "-C", str(checkout), "ls-files", "-z"],  # noqa: S607 - whichever git the user has
-        capture_output=True,
-        check=False,
-    ) if (checkout / ".git").exists() else None
-    if listed is not None and listed.returncode == 0 and listed.stdout:
-        found = [checkout / name for name in listed.stdout.decode(errors="surrogateescape").split("\0") if name]
-    else:
-        found = [path for path in checkout.rglob("*") if not _is_left_out(path.relative_to(checkout))]
+    """Return every file of a checkout: what git knows of, else all but what tools leave behind."""
+    found = _tracked(checkout) or [path for path in checkout.rglob("*") if not _is_left_out(path.relative_to(checkout))]
     return sorted(path for path in found if path.is_file() and str(path).isprintable())
 
 
+def _tracked(checkout: Path) -> list[Path]:
+    git = shutil.which("git")
+    if git is None or not (checkout / ".git").exists():
+        return []
+    # A checkout of another user is none to git: it says so, and lists nothing.
+    listed = subprocess.run([git, "-C", str(checkout), "ls-files", "-z"], capture_output=True, check=False)
+    return [checkout / name for name in listed.stdout.decode(errors="surrogateescape").split("\0") if name]
+
+
 def _is_left_out(path: Path) -> bool:
-    return any(part in LEFT_OUT or (part.startswith(".") and part != ".ci") for part in path.parts)
+    return any(part in LEFT_OUT or (part.startswith(".") and part != ".ci") for part in path.parent.parts)
 
 
 def checksums(files: Iterable[Path]) -> dict[str, str]:

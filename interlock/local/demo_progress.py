@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: bars on a terminal, a line every two seconds anywhere else. On stderr only."""
+"""What a person sees while the demo runs, on stderr: bars on a terminal, a line every two seconds anywhere else."""
 
 from __future__ import annotations
 

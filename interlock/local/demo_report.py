@@ -123,7 +123,9 @@ def publish(outcome: Outcome, *, as_json: bool) -> None:
     for heading in ("figure", "is", "must be", "meaning"):
         table.add_column(heading, justify="right" if heading in {"is", "must be"} else "left")
     for name, value in figures.items():
-        table.add_row(name, str(value), wanted.get(name, ""), MEANING[name], style="bold red" if name in wrong else None)
+        table.add_row(
+            name, str(value), wanted.get(name, ""), MEANING[name], style="bold red" if name in wrong else None
+        )
     # A fixed width elsewhere: what reads a pipe need not guess where a cell was folded.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     console.print(table)

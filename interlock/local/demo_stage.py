@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from interlock.adapters import migrations
 from interlock.adapters.postgres import mapped_errors, open_pool
+from interlock.adapters.statements import Statements
 from interlock.adapters.tap import Ground
 from interlock.contract.topology import Topology
 from interlock.local.daemons import Daemons
@@ -20,11 +21,13 @@ from interlock.local.daemons import Daemons
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+    from uuid import UUID
 
     from asyncpg import Pool
 
     from interlock.local.stack import Stack
 
+SQL: Final = Statements("interlock.local")
 WORKERS: Final = 2
 # Shorter than the defaults, so that the killed worker's executions need not wait half a minute for another.
 TIMES: Final = {"INTERLOCK_LEASE": "12", "INTERLOCK_RENEW": "1", "INTERLOCK_GUARDIAN": "7", "INTERLOCK_REAPER": "1"}
@@ -57,6 +60,17 @@ class Stage:
     pool: Pool[Any]
     ground: Ground
     daemons: Daemons
+
+    async def value(self, name: str, *arguments: object) -> int:
+        """Return the one number that a statement asks for."""
+        with mapped_errors():
+            number: int = await self.pool.fetchval(SQL[name], *arguments)
+        return number
+
+    async def holders(self, action: str) -> list[tuple[UUID, int]]:
+        """Return the workers that run executions of `action`, and how many; the busiest first."""
+        with mapped_errors():
+            return [(row["worker_id"], row["held"]) for row in await self.pool.fetch(SQL["holders"], action)]
 
     async def unchanged_writes(self) -> dict[str, int]:
         """How many updates changed nothing, by table."""
