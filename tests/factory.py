@@ -37,7 +37,8 @@ PATHS: Final = {
 
 _INSERT: Final = """
 INSERT INTO execution (id, status, attempt, moves, action, action_version, root_id, pool, priority, worker_id, params,
-                       request_hash, tags, result, error, cancel_reason, not_before, scheduled_at, started_at, finished_at)
+                       request_hash, tags, result, error, cancel_reason, not_before, scheduled_at, started_at,
+                       finished_at)
 SELECT $1, $2::text::status, $3, $4, $5, 1, $1, $6, $7, $8, $9::text::jsonb, sha256('a test'), $10::text::jsonb,
        $11::text::jsonb, $12::text::jsonb, CASE WHEN $2 LIKE 'cancel%' THEN 'by a test' END,
        CASE WHEN $2 = 'requested' THEN now() + interval '1 hour' END, CASE WHEN $3 > 0 THEN now() END,
@@ -46,11 +47,12 @@ SELECT $1, $2::text::status, $3, $4, $5, 1, $1, $6, $7, $8, $9::text::jsonb, sha
 _MOVE: Final = """
 WITH moved AS (
     UPDATE execution e SET status = $3::text::status, moves = e.moves + 1, worker_id = $4, result = $5::text::jsonb,
-                           started_at = coalesce(e.started_at, now()), finished_at = CASE WHEN is_terminal($3::text::status) THEN now() END
+                           started_at = coalesce(e.started_at, now()),
+                           finished_at = CASE WHEN is_terminal($3::text::status) THEN now() END
     WHERE e.id = $1 AND e.status = $2::text::status RETURNING e.*
 )
-SELECT record_moves(array_agg(ROW(id, epoch, moves, $2, status, attempt, action, parent_id, pool, NULL, NULL, NULL, NULL,
-                                  $4)::move), 'worker', '/worker/' || $4::text) FROM moved
+SELECT record_moves(array_agg(ROW(id, epoch, moves, $2, status, attempt, action, parent_id, pool, NULL, NULL, NULL,
+                                  NULL, $4)::move), 'worker', '/worker/' || $4::text) FROM moved
 """
 
 

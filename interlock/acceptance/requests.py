@@ -5,6 +5,7 @@ A request with a usable id always ends as a row: what cannot be accepted becomes
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -175,8 +176,8 @@ def request_hash(data: dict[str, Any]) -> bytes:
     try:
         return bytes.fromhex(checksum(canonical_json(content)))
     except (ValueError, TypeError):
-        # Only refused requests hold what has no canonical form; their text is what they are.
-        return bytes.fromhex(checksum(repr(content)))
+        # Only refused requests hold what has no canonical form.
+        return bytes.fromhex(checksum(json.dumps(content, sort_keys=True, default=repr)))
 
 
 def _printable(text: str, most: int = 100) -> str:

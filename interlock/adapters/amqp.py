@@ -35,7 +35,9 @@ PUBLISH_SECONDS: Final = 10
 CANARY_SECONDS: Final = 5
 CANARY_MISSED_SECONDS: Final = 15
 LONGEST_BACKOFF: Final = 10.0
-BROKEN: Final = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError, asyncio.CancelledError)
+FAILED: Final = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
+# A publish that waits for its confirm is cancelled by the library when the connection goes.
+BROKEN: Final = (*FAILED, asyncio.CancelledError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class Session:
         """Connect for the first time. Raises Unavailable or Misconfigured, each in one line."""
         try:
             await self._connect()
-        except (AMQPError, OSError, TimeoutError) as error:
+        except FAILED as error:
             await self._drop()
             parts = urlsplit(self._url)
             reason = " ".join((str(error) or type(error).__name__).split())
@@ -109,7 +111,7 @@ class Session:
             try:
                 await self._connect()
                 tries = 0
-            except (AMQPError, OSError, TimeoutError, Misconfigured) as error:
+            except (*FAILED, Misconfigured) as error:
                 self._reason = f"cannot connect: {error or type(error).__name__}"
                 self._readiness.set("broker", ok=False, reason=self._reason)
 
@@ -215,7 +217,7 @@ class Session:
                         )
                         if queue.declaration_result.consumer_count == 0:
                             self.distrust(f"nobody consumes {subscription.queue.name}")
-        except BROKEN[:-1] as error:
+        except FAILED as error:
             self.distrust(f"a queue cannot be inspected: {error}")
 
     async def _connect(self) -> None:
@@ -263,7 +265,7 @@ class Session:
             try:
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await connection.close()
-            except BROKEN[:-1] as error:
+            except FAILED as error:
                 self._log.debug("closing a broken connection", reason=str(error))
 
 

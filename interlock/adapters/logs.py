@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-QUIET_LIBRARIES: Final = ("uvicorn", "aio_pika", "aiormq", "httpx", "httpcore")
+QUIET_LIBRARIES: Final = ("uvicorn", "aio_pika", "httpx", "httpcore")
 """Libraries whose `info` is about themselves: only their warnings reach the operator, unless the level is debug."""
+MUTE_LIBRARIES: Final = ("aiormq",)
+"""Libraries that log what they also raise: our adapters say it once, in our words, unless the level is debug."""
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
@@ -102,4 +104,6 @@ def _route_standard_library(threshold: int, shared: Sequence[Processor], renderi
     root.setLevel(threshold)
     for name in QUIET_LIBRARIES:
         logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else max(threshold, logging.WARNING))
+    for name in MUTE_LIBRARIES:
+        logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else logging.CRITICAL)
     logging.captureWarnings(capture=True)

@@ -70,7 +70,9 @@ class Subscription:
             return
 
         async def arrive(message: AbstractIncomingMessage) -> None:
-            if self._channel is channel:
+            if not self._wanted:
+                await message.nack(requeue=True)  # it crossed with the pause
+            elif self._channel is channel:
                 self._buffer.append(Delivery(message.body, message.content_type, message, channel))
                 self._arrived.set()
 

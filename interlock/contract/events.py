@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from interlock.contract.canonical import storable_text
 from interlock.contract.errors import Malformed
 from interlock.contract.status import Status
 
@@ -25,7 +26,7 @@ BATCH = "application/cloudevents-batch+json"
 MAX_EVENT_BYTES = 1024 * 1024
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_EVENTS = 500
-MAX_DEPTH = 64
+MAX_DEPTH = 200
 
 
 class _Frozen(BaseModel):
@@ -75,7 +76,7 @@ class CancelRequestedData(_Frozen):
     """From any client."""
 
     id: UUID
-    reason: str = Field(default="", max_length=1000)
+    reason: Annotated[str, Field(max_length=1000), AfterValidator(storable_text)] = ""
 
 
 class CanaryData(_Frozen):
@@ -89,6 +90,7 @@ class _Envelope(_Frozen):
     id: Annotated[str, Field(min_length=1, max_length=256)]
     source: Annotated[str, Field(min_length=1, max_length=1024)]
     subject: str | None = None
+    datacontenttype: str | None = None
     traceparent: str | None = None
 
 
@@ -145,6 +147,7 @@ class OutboxWaiting(_Envelope):
     """`outbox.waiting`, from the executor to any worker: messages of the worker role wait to be published."""
 
     type: Literal["outbox.waiting"]
+    data: dict[str, Any] = {}
 
 
 Event = StatusChanged | Completed | Scheduled | Cancel | CancelRequested | Requested | Canary | OutboxWaiting
@@ -183,7 +186,7 @@ def decode(body: bytes, content_type: str | None) -> tuple[list[Event], list[Unu
         documents = _documents(body, content_type)
     except Malformed as error:
         return [], [Unusable(body, error.reason, str(error))]
-    if len(body) <= MAX_EVENT_BYTES:
+    if len(body) <= MAX_EVENT_BYTES and not any(_too_deep(document) for document in documents):
         try:
             return _MANY.validate_python(documents), []
         except ValidationError:
@@ -194,7 +197,9 @@ def decode(body: bytes, content_type: str | None) -> tuple[list[Event], list[Unu
         try:
             events.append(_event(document))
         except Malformed as error:
-            unusable.append(Unusable(_dump(document), error.reason, str(error)))
+            # What is too deep to be written again is kept in the message that brought it.
+            kept = body if error.reason == "too_deep" else _dump(document)
+            unusable.append(Unusable(kept, error.reason, str(error)))
     return events, unusable
 
 
@@ -222,8 +227,8 @@ def _documents(body: bytes, content_type: str | None) -> list[Any]:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
         message = f"the name {twice!r} stands twice in one object: send each name once"
         raise Malformed(message, "duplicate_names")
     return found
@@ -238,13 +243,16 @@ def _event(document: object) -> Event:
     if not isinstance(document, dict):
         message = "an event is a JSON object"
         raise Malformed(message, "malformed_event")
+    if _too_deep(document):
+        message = f"an event may be nested {MAX_DEPTH} levels deep: flatten its data"
+        raise Malformed(message, "too_deep")
     if len(_dump(document)) > MAX_EVENT_BYTES:
         message = f"an event may have {MAX_EVENT_BYTES} bytes: pass a reference instead of the data"
         raise Malformed(message, "oversized")
     if document.get("specversion") != "1.0":
         message = f"specversion {document.get('specversion')!r} is not known; this daemon reads 1.0"
         raise Malformed(message, "unknown_version")
-    if document.get("type") not in TYPES:
+    if not isinstance(document.get("type"), str) or document["type"] not in TYPES:
         message = f"event type {document.get('type')!r} is not known; known are {', '.join(sorted(TYPES))}"
         raise Malformed(message, "unknown_type")
     try:
@@ -256,13 +264,25 @@ def _event(document: object) -> Event:
         raise Malformed(message, "malformed_event") from error
 
 
+def _too_deep(document: object) -> bool:
+    """Tell by levels rather than by recursion: what is read here must also be written again without overflowing."""
+    level = [document]
+    for _ in range(MAX_DEPTH + 1):
+        nested = [value for value in level if isinstance(value, dict | list)]
+        if not nested:
+            return False
+        level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
+    return True
+
+
 def _dump(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def encode(events: Sequence[Event]) -> tuple[bytes, str]:
     """The body and content type of one message: a single event as SINGLE, several as BATCH."""
-    documents = [event.model_dump(mode="json", by_alias=True, exclude_none=True) for event in events]
+    # What was said is said again, an explicit null too: `from` is null for a row that had no status before.
+    documents = [event.model_dump(mode="json", by_alias=True, exclude_unset=True) for event in events]
     return (_dump(documents[0]), SINGLE) if len(documents) == 1 else (_dump(documents), BATCH)
 
 

@@ -25,7 +25,7 @@ LIMIT: Final = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What happened: the job, the events, the files' checksums before and after, who was killed, and how long it took."""
+    """What happened: the job, the events, checksums of the files before and after, who was killed, how long it took."""
 
     job: Job
     traffic: Traffic

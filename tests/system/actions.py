@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from interlock.results import Context
 
 
-async def nothing() -> None:
-    """End at once."""
+async def nothing(**_params: object) -> None:
+    """End at once, whatever is given."""
 
 
 async def add(a: int, b: int, context: Context) -> dict[str, int]:

@@ -55,6 +55,11 @@ class Deployment:
         """Start a worker (guardian and child) and wait until it is ready."""
         return await self._start("worker", {"FUNCTIONS": FUNCTIONS, **env})
 
+    async def pair(self, **env: str) -> tuple[Daemon, Daemon]:
+        """Start an executor and a worker at once, with the same settings."""
+        executor, worker = await asyncio.gather(self.executor(**env), self.worker(**env))
+        return executor, worker
+
     def daemon(self, role: Role, env: Mapping[str, str]) -> Daemon:
         """Make a daemon that the test starts itself, because it will not get ready."""
         number = sum(daemon.role == role for daemon in self.daemons) + 1

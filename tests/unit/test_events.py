@@ -194,14 +194,24 @@ def test_a_message_of_more_than_four_mebibytes_is_refused_unread() -> None:
     assert reasons(b"[" + b" " * (MAX_MESSAGE_BYTES - 1) + b"]", BATCH) == ["oversized"]
 
 
-@pytest.mark.parametrize("depth", [*range(0, 1200, 37), MAX_DEPTH - 4, MAX_DEPTH - 3, MAX_DEPTH - 2, 994, 995, 996])
+@pytest.mark.parametrize("depth", [1, 64, 65, MAX_DEPTH - 2, MAX_DEPTH - 1, MAX_DEPTH, 300, *range(900, 1050, 7)])
 def test_deep_nesting_is_read_or_refused_and_never_breaks_the_reader(depth: int) -> None:
-    # The innermost list stands below the event, its data and the field.
+    # The lists stand below the event and its data.
     body = text(wanted()).replace(b'"job"', b'"job","x":' + b"[" * depth + b"]" * depth)
     events, unusable = decode(body, SINGLE)
-    assert (len(events), [bad.reason for bad in unusable]) == ((1, []) if depth <= MAX_DEPTH - 2 else (0, ["malformed_json"]))
+    assert len(events) == (depth <= MAX_DEPTH - 2)
+    assert [bad.reason for bad in unusable] in ([], ["too_deep"], ["malformed_json"])
+    assert len(events) + len(unusable) == 1
     if events:
         assert json.loads(encode(events)[0]) == json.loads(body)
+    else:
+        assert unusable[0].body == body
+
+
+def test_one_event_that_is_too_deep_harms_itself_only() -> None:
+    deep = text(wanted()).replace(b'"job"', b'"job","x":' + b"[" * 300 + b"]" * 300)
+    events, unusable = decode(b"[" + text(scheduled()) + b"," + deep + b"]", BATCH)
+    assert (len(events), [bad.reason for bad in unusable]) == (1, ["too_deep"])
 
 
 def test_what_is_written_leaves_out_what_was_not_said() -> None:
