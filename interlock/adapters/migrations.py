@@ -16,6 +16,7 @@ from interlock import __version__
 from interlock.contract.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from interlock.adapters.postgres import Tx
@@ -80,17 +81,19 @@ async def _applied(connection: Tx) -> dict[int, Any]:
     return {row["number"]: row for row in rows}
 
 
-async def migrate(connection: Tx) -> list[str]:
+async def migrate(connection: Tx, shipped: Sequence[Migration] | None = None) -> list[str]:
     """Apply what is pending and return the names of it. Callers that run at once wait for each other.
 
-    Raises Misconfigured when an applied file was changed afterwards.
+    `shipped` is what this version knows, `available()` by default. Raises Misconfigured when an applied file was
+    changed afterwards.
     """
+    known = available() if shipped is None else shipped
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
     try:
         await connection.execute(_LEDGER)
         done = await _applied(connection)
-        _refuse_changed(done)
-        pending = [migration for migration in available() if migration.number not in done]
+        _refuse_changed(done, known)
+        pending = [migration for migration in known if migration.number not in done]
         for migration in pending:
             async with connection.transaction():
                 await connection.execute(migration.text)
@@ -109,8 +112,8 @@ async def migrate(connection: Tx) -> list[str]:
         await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
 
 
-def _refuse_changed(done: dict[int, Any]) -> None:
-    for migration in available():
+def _refuse_changed(done: dict[int, Any], known: Sequence[Migration]) -> None:
+    for migration in known:
         row = done.get(migration.number)
         if row is not None and row["checksum"] != migration.checksum:
             message = (
@@ -120,13 +123,13 @@ def _refuse_changed(done: dict[int, Any]) -> None:
             raise Misconfigured(message)
 
 
-async def status(connection: Tx) -> list[State]:
+async def status(connection: Tx, shipped: Sequence[Migration] | None = None) -> list[State]:
     """Every migration known here or there, with its state."""
     done = await _applied(connection)
-    shipped = {migration.number: migration for migration in available()}
+    known = {migration.number: migration for migration in (available() if shipped is None else shipped)}
     states = []
-    for number in sorted(done.keys() | shipped.keys()):
-        row, migration = done.get(number), shipped.get(number)
+    for number in sorted(done.keys() | known.keys()):
+        row, migration = done.get(number), known.get(number)
         if row is None:
             state = "pending"
         elif migration is None:
@@ -138,11 +141,12 @@ async def status(connection: Tx) -> list[State]:
     return states
 
 
-async def verify(connection: Tx) -> None:
+async def verify(connection: Tx, shipped: Sequence[Migration] | None = None) -> None:
     """Raise Misconfigured unless this version may run on the schema: nothing pending, nothing changed, not too new."""
     done = await _applied(connection)
-    _refuse_changed(done)
-    needed = [migration for migration in available() if migration.number not in done]
+    known = available() if shipped is None else shipped
+    _refuse_changed(done, known)
+    needed = [migration for migration in known if migration.number not in done]
     if needed:
         have = max(done, default=0)
         message = (

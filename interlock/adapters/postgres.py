@@ -92,8 +92,13 @@ def mapped_errors() -> Iterator[None]:
         if state[:2] in {"08", "40", "53", "55", "57", "58"}:
             raise Transient(f"{state}: {error}") from error
         raise
-    except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError) as error:
-        # A connection cut at the wrong moment is an InternalClientError; a value that cannot be sent is a ValueError too.
+    except asyncpg.InternalClientError as error:
+        # The server cut an idle connection, and its last words were unread when the next statement began.
+        if "another operation" in str(error):
+            raise Transient(str(error)) from error
+        raise
+    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        # A value that cannot be sent is an InterfaceError and a ValueError.
         if isinstance(error, ValueError):
             raise BadData(str(error)) from error
         raise Transient(str(error) or type(error).__name__) from error

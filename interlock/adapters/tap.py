@@ -6,18 +6,19 @@ For proofs: it counts, repeats and looks. Decides nothing, and writes nothing th
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aio_pika
-from aio_pika.exceptions import AMQPError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 
 from interlock.adapters.declarations import Declarations
 from interlock.contract import events
 from interlock.contract.errors import Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -52,6 +53,16 @@ class Heard:
         return str(self.event["data"]["id"])
 
 
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """Map what the broker or the way to it raises: nobody here waits for it to come back."""
+    try:
+        yield
+    except (AMQPError, ChannelInvalidStateError, OSError, TimeoutError) as error:
+        reason = " ".join((str(error) or type(error).__name__).split())
+        raise Unavailable(f"RabbitMQ does not answer as it should ({reason}): check INTERLOCK_AMQP_URL") from error
+
+
 class _Link:
     """One connection with one channel, for as long as the block lasts."""
 
@@ -68,11 +79,9 @@ class _Link:
         return self._channel
 
     async def __aenter__(self) -> Self:
-        try:
+        with _reachable():
             self._connection = await aio_pika.connect(self._url, timeout=CONNECT_SECONDS)
             self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-        except (AMQPError, OSError, TimeoutError) as error:
-            raise Unavailable(f"RabbitMQ cannot be reached ({error}): check INTERLOCK_AMQP_URL") from error
         return self
 
     async def __aexit__(
@@ -97,10 +106,11 @@ class Tap(_Link):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        queue = await self.channel.declare_queue(self._name, durable=False, exclusive=True, auto_delete=True)
-        await queue.bind(self._topology.completions.name, "execution.completed.#")
-        await queue.bind(self._topology.status.name, "execution.status_changed.#")
-        await queue.consume(self._arrive, no_ack=True)
+        with _reachable():
+            queue = await self.channel.declare_queue(self._name, durable=False, exclusive=True, auto_delete=True)
+            await queue.bind(self._topology.completions.name, "execution.completed.#")
+            await queue.bind(self._topology.status.name, "execution.status_changed.#")
+            await queue.consume(self._arrive, no_ack=True)
         return self
 
     async def _arrive(self, message: AbstractIncomingMessage) -> None:
@@ -114,13 +124,14 @@ class Repeater(_Link):
 
     async def repeat(self, heard: Heard) -> None:
         """Send one event again, alone in its message, and wait until the broker has it."""
-        exchange = await self.channel.get_exchange(heard.exchange, ensure=False)
         message = aio_pika.Message(
             json.dumps(heard.event).encode(),
             content_type=events.SINGLE,
             delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         )
-        await exchange.publish(message, heard.routing_key, timeout=PUBLISH_SECONDS)
+        with _reachable():
+            exchange = await self.channel.get_exchange(heard.exchange, ensure=False)
+            await exchange.publish(message, heard.routing_key, timeout=PUBLISH_SECONDS)
 
 
 class Ground(_Link):
@@ -132,18 +143,27 @@ class Ground(_Link):
 
     async def declare(self) -> None:
         """Declare what is missing."""
-        async with await aio_pika.connect(self._url, timeout=CONNECT_SECONDS) as connection:
-            await Declarations(self._topology).declare_all(connection)
+        with _reachable():
+            async with await aio_pika.connect(self._url, timeout=CONNECT_SECONDS) as connection:
+                await Declarations(self._topology).declare_all(connection)
 
     async def waiting(self) -> int:
         """How many messages wait for the executors."""
         queues = (self._topology.completed_queue, self._topology.status_queue, self._topology.requests_queue)
-        found = [await self.channel.declare_queue(queue.name, passive=True) for queue in queues]
+        with _reachable():
+            found = [await self.channel.declare_queue(queue.name, passive=True) for queue in queues]
         return sum(queue.declaration_result.message_count or 0 for queue in found)
 
     async def remove(self, *pools: str) -> None:
         """Delete every queue, those of `pools` too, and every exchange, with whatever is in them."""
-        for queue in (*self._topology.queues, *(self._topology.pool_queue(pool) for pool in pools)):
-            await self.channel.queue_delete(queue.name)
-        for exchange in self._topology.exchanges:
-            await self.channel.exchange_delete(exchange.name)
+        names = [queue.name for queue in (*self._topology.queues, *map(self._topology.pool_queue, pools))]
+        with _reachable():
+            # On a connection of its own: the other may be what broke.
+            async with (
+                await aio_pika.connect(self._url, timeout=CONNECT_SECONDS) as connection,
+                connection.channel() as channel,
+            ):
+                for name in names:
+                    await channel.queue_delete(name)
+                for exchange in self._topology.exchanges:
+                    await channel.exchange_delete(exchange.name)

@@ -29,7 +29,8 @@ class Check(NamedTuple):
     sentence: str
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Row:
     """One row that breaks a rule: whose, and how."""
 
     subject: str

@@ -57,6 +57,7 @@ def main(*, json: bool = False) -> int:
     try:
         return asyncio.run(_session(as_json=json))
     except KeyboardInterrupt:
+        say("stopped")
         return 128 + signal.SIGINT
     except asyncio.CancelledError:
         return 128 + signal.SIGTERM

@@ -80,7 +80,7 @@ async def test_a_run_of_many_prints_one_json_line_each(interlock: Interlock, con
     ("words", "code", "message"),
     [
         (("run", "jbo"), 1, "action 'jbo' is not registered; did you mean \"job\"?"),
-        (("run", "job", "-p", "m=1"), 1, 'params.m is unknown; did you mean "n"?'),
+        (("run", "job", "-p", "txet=1"), 1, 'params.txet is unknown; did you mean "text"?'),
         (("run", "job", "-p", "n=x"), 1, "params.n: "),
         (("run", "job", "-p", "n"), 1, "-p 'n': write name=text, or name:=json"),
         (("run", "job", "-p", "n:=x"), 1, "-p n:=x: not JSON: "),
@@ -148,7 +148,7 @@ async def test_waiting_ends_with_the_exit_code_of_the_worst_end(
 
 
 async def _scheduled(connection: asyncpg.Connection, count: int) -> bool:
-    return await connection.fetchval("SELECT count(*) FROM execution WHERE status = 'scheduled'") == count
+    return bool(await connection.fetchval("SELECT count(*) = $1 FROM execution WHERE status = 'scheduled'", count))
 
 
 async def test_waiting_for_one_shows_how_it_ended_and_its_result(
@@ -185,7 +185,7 @@ async def test_a_cancelled_wait_is_130_and_one_that_takes_too_long_is_124(
 
 
 async def _open(connection: asyncpg.Connection) -> bool:
-    return await connection.fetchval("SELECT count(*) FROM execution WHERE status = 'requested'") == 2
+    return bool(await connection.fetchval("SELECT count(*) = 2 FROM execution WHERE status = 'requested'"))
 
 
 async def test_cancel_says_what_became_of_each(interlock: Interlock, connection: asyncpg.Connection) -> None:

@@ -52,3 +52,10 @@ async def broker_wire(role_urls: Endpoints) -> AsyncIterator[Wire]:
     """A wire to the broker that a test may cut."""
     async with Wire(role_urls.amqp_url) as opened:
         yield opened
+
+
+@pytest.fixture
+async def database_wire(role_urls: Endpoints) -> AsyncIterator[Wire]:
+    """A wire to the database that a test may cut."""
+    async with Wire(role_urls.database_url) as opened:
+        yield opened

@@ -21,7 +21,8 @@ class Wire:
         self._open.set()
         self._server: asyncio.Server | None = None
         self.refusing = False
-        self.accepted = 0
+        self.passed = 0
+        """Bytes that went through, both ways."""
         self.port = 0
 
     def url_through(self, url: str, query: str = "") -> str:
@@ -48,7 +49,6 @@ class Wire:
         if self.refusing:
             writer.transport.abort()
             return
-        self.accepted += 1
         far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
         self._lines |= {writer, far_writer}
         try:
@@ -63,6 +63,7 @@ class Wire:
             while data := await reader.read(65536):
                 await self._open.wait()
                 writer.write(data)
+                self.passed += len(data)
                 await writer.drain()
         writer.close()
 

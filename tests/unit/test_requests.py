@@ -100,7 +100,16 @@ def test_deep_parameters_are_refused_and_never_break_the_judge(depth: int) -> No
     assert (judged(params=params).error is None) == (depth <= 64)
 
 
-@given(st.dictionaries(st.sampled_from(["id", "action", "params", "priority", "tags", "deadline", "pool", "x"]), st.from_type(object) | st.text() | st.integers() | st.lists(st.text(st.characters(codec=None)))))
+@given(
+    st.dictionaries(
+        st.sampled_from(["id", "action", "params", "priority", "tags", "deadline", "pool", "x"]),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=8),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+            max_leaves=5,
+        ),
+    )
+)
 def test_whatever_is_asked_becomes_a_row_that_the_database_can_hold(data: dict[str, Any]) -> None:
     found = judge(data, ID, {"job": entry()})
     assert found.id == ID
