@@ -84,6 +84,7 @@ class Service:
             context = Context(
                 pool=pool, relay=relay, actor=self._actor, metrics=self._metrics, readiness=self._readiness
             )
+            await partitions(context)
             lives = [*self._lives(relay), *(consumer.run() for consumer in consumers), *self._loops(context)]
             work = [tasks.create_task(life) for life in lives]
             self._log.info("ready")

@@ -1,8 +1,6 @@
-"""Settings of the executor: what all processes share, the folder of actions, and the periods of its loops."""
+"""Settings of the executor: what all processes share, and the periods of its loops."""
 
 from __future__ import annotations
-
-from pathlib import Path  # noqa: TC003 - pydantic reads the annotation
 
 from interlock.settings import Address, Seconds, Shared
 
@@ -11,7 +9,6 @@ class Settings(Shared):
     """One executor. Periods are in seconds: how often each loop looks, whatever messages arrive meanwhile."""
 
     http: Address | None = "127.0.0.1:8480"
-    actions: Path | None = None
     reconcile: Seconds = 4.0
     reaper: Seconds = 3.0
     timers: Seconds = 0.25

@@ -171,9 +171,9 @@ async def lost_executions(tx: Tx) -> list[Record]:
     return await tx.fetch(SQL["lost_executions"], CHUNK)
 
 
-async def stranded_executions(tx: Tx, *, start_seconds: float) -> list[Record]:
-    """What was dispatched `start_seconds` ago to a pool without a live worker."""
-    return await tx.fetch(SQL["stranded_executions"], start_seconds)
+async def stranded_executions(tx: Tx) -> list[Record]:
+    """What was dispatched and not started within its start deadline, for want of a worker or of its attention."""
+    return await tx.fetch(SQL["stranded_executions"])
 
 
 async def end_workers(tx: Tx) -> list[Record]:

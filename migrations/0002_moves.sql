@@ -32,6 +32,13 @@ CREATE FUNCTION pool_window(p_pool text) RETURNS int LANGUAGE sql STABLE AS $$
     FROM worker WHERE pool = p_pool AND ended_at IS NULL AND NOT draining AND lease_expires_at > now()
 $$;
 
+-- How many more a pool's live workers could run now.
+CREATE FUNCTION free_places(p_pool text) RETURNS int LANGUAGE sql STABLE AS $$
+    SELECT coalesce(sum(w.capacity), 0)::int
+           - (SELECT count(*)::int FROM in_flight f WHERE f.pool = p_pool AND f.worker_id IS NOT NULL)
+    FROM worker w WHERE w.pool = p_pool AND w.ended_at IS NULL AND NOT w.draining AND w.lease_expires_at > now()
+$$;
+
 CREATE FUNCTION live_workers(p_pool text) RETURNS int LANGUAGE sql STABLE AS $$
     SELECT count(*)::int FROM worker
     WHERE pool = p_pool AND ended_at IS NULL AND NOT draining AND lease_expires_at > now()

@@ -121,8 +121,6 @@ class Executions:
         end = _end(holding, entry, claimed["failures"], outcome)
         elapsed = (datetime.now(UTC) - holding.started_at).total_seconds()
         self._metrics.execution_duration.labels(claimed["action"]).observe(elapsed)
-        if end.target != Status.REQUESTED:
-            self._metrics.executions.labels(claimed["action"], end.target).inc()
         self._log.debug("ran", execution_id=str(holding.id), attempt=holding.attempt, outcome=end.outcome)
         self._finisher.put(end)
 
@@ -178,6 +176,7 @@ def _end(holding: Holding, entry: Entry, failures: int, outcome: Outcome) -> Fin
         told["fingerprint"] = failure.fingerprint
     return Finish(
         id=holding.id,
+        action=entry.action.action,
         attempt=holding.attempt,
         target=target,
         outcome=remembered,

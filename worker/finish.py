@@ -91,8 +91,10 @@ class Finisher:
         self._metrics.flush_size.labels("finish").observe(len(batch))
         self._log.info("finished", executions=len(moved))
         for end in batch:
-            self._holdings.remove(end.id)
-            if end.id not in moved:
+            self._holdings.remove(end.id, end.attempt)
+            if end.id in moved and end.target != Status.REQUESTED:
+                self._metrics.executions.labels(end.action, end.target).inc()
+            elif end.id not in moved:
                 self._log.info("late result, not applied", execution_id=str(end.id), attempt=end.attempt)
 
 
@@ -145,5 +147,8 @@ class LogWriter:
                 self._log.warning("log lines wait for the database", lines=len(batch), reason=str(error))
                 self._lines.extendleft(reversed(batch))
                 await asyncio.sleep(RETRY_SECONDS)
+            except asyncio.CancelledError:
+                self._lines.extendleft(reversed(batch))  # for the flush at the end of the drain
+                raise
             except BadData as error:
                 self._log.warning("log lines dropped", lines=len(batch), reason=str(error))

@@ -53,7 +53,8 @@ class Holdings:
 
     async def claimed(self) -> None:
         """Return when no claim is under way."""
-        await self._idle.wait()
+        while self.claiming:  # another may have begun between the end of one and our turn
+            await self._idle.wait()
 
     @property
     def free(self) -> int:
@@ -77,9 +78,10 @@ class Holdings:
         if self.free <= 0:
             self._room.clear()
 
-    def remove(self, identity: UUID) -> None:
-        """Forget what was finished."""
-        self._held.pop(identity, None)
+    def remove(self, identity: UUID, attempt: int) -> None:
+        """Forget what was finished; a later attempt of the same execution, claimed meanwhile, stays."""
+        if (holding := self._held.get(identity)) is not None and holding.attempt == attempt:
+            del self._held[identity]
         if self.free > 0:
             self._room.set()
         if not self._held:
@@ -92,7 +94,8 @@ class Holdings:
             return
         holding.ending = reason
         if holding.task is not None:
-            holding.task.cancel()
+            # Not before its first step: a task that is cancelled before never gets to hand over its end.
+            asyncio.get_running_loop().call_soon(holding.task.cancel)
 
     def end_all(self, reason: str) -> None:
         """Tell all to stop."""

@@ -112,6 +112,7 @@ class Lease:
 def _handed_back(identity: UUID, attempt: int, now: datetime) -> store.Finish:
     return store.Finish(
         id=identity,
+        action="",
         attempt=attempt,
         target=Status.REQUESTED,
         outcome="handed_back",

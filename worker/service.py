@@ -21,6 +21,7 @@ from interlock.adapters.postgres import open_pool, transaction
 from interlock.adapters.systemd import Notify, watchdog
 from interlock.adapters.telemetry import Metrics
 from interlock.contract import events
+from interlock.contract.errors import Transient
 from interlock.contract.topology import Topology
 from worker import store
 from worker.claim import Claimer
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 CONNECTIONS = 6
 THREADS = 32
+RETIRE_SECONDS = 10.0
 
 
 class Service:
@@ -165,10 +167,15 @@ class Service:
         ]
 
     async def _retire(self, pool: Pool[Any], relay: Relay, logs: LogWriter) -> None:
-        await logs.flush()
-        await relay.flush()
-        async with transaction(pool) as tx:
-            await store.retire(tx, self._identity)
+        try:
+            async with asyncio.timeout(RETIRE_SECONDS):
+                await logs.flush()
+                await relay.flush()
+                async with transaction(pool) as tx:
+                    await store.retire(tx, self._identity)
+        except (Transient, TimeoutError) as error:
+            # Nothing is held any more: its lease ends, and an executor closes the row.
+            self._log.warning("ended without the database", reason=str(error) or "no answer in time")
 
     async def _register(self, pool: Pool[Any], finisher: Finisher) -> Lease:
         settings = self._settings
@@ -205,8 +212,11 @@ class Service:
         self._notify.stopping()
         self._notify.extend(settings.drain + settings.lease)
         await dispatch.pause()
-        async with transaction(pool) as tx:
-            await store.start_draining(tx, self._identity)
+        try:
+            async with transaction(pool) as tx:
+                await store.start_draining(tx, self._identity)
+        except Transient as error:
+            self._log.warning("drains without the database knowing", reason=str(error))
         # A claim under way is let through: what it claims is ours and is finished or handed back below.
         await self._holdings.claimed()
         for task in claiming:

@@ -37,6 +37,7 @@ class Finish:
     """
 
     id: UUID
+    action: str
     attempt: int
     target: str
     outcome: str

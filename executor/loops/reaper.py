@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from executor.loops.periodic import Context
 
 GAP_SECONDS: Final = 15.0
-START_SECONDS: Final = 60.0
 
 
 class Reaper:
@@ -28,7 +27,7 @@ class Reaper:
         async with context.transaction() as tx:
             observing = await store.tick(tx, gap_seconds=GAP_SECONDS, lease_seconds=self._lease_seconds)
             lost = [] if observing else await store.lost_executions(tx)
-            stranded = await store.stranded_executions(tx, start_seconds=START_SECONDS)
+            stranded = await store.stranded_executions(tx)
         decisions = [
             store.Decision(
                 id=row["execution_id"],
@@ -44,7 +43,7 @@ class Reaper:
                 store.Decision(id=row["execution_id"], attempt=row["attempt"], target=Status.REQUESTED)
                 for row in stranded
             ]
-            await self._move(context, back, "no live worker in the pool")
+            await self._move(context, back, "not started within the start deadline")
         if not observing:
             await self._close(context)
 

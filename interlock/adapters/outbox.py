@@ -73,7 +73,11 @@ class Relay:
             self._wake.clear()
             batch = list(self._offered)
             self._offered.clear()
-            await self._publish(batch)
+            try:
+                await self._publish(batch)
+            except asyncio.CancelledError:
+                self._offered.extendleft(reversed(batch))  # for the flush at the end of the drain
+                raise
 
     async def sweep(self) -> None:
         """Publish rows that are due again, every sweep period and at each nudge."""
@@ -91,9 +95,13 @@ class Relay:
                     self._log.warning("sweep postponed", reason=str(error))
 
     async def flush(self) -> None:
-        """Publish what is left of this role; for the end of a drain."""
+        """Publish what is left; for the end of a drain. What cannot be published now is left to others' sweeps."""
         if self._session.connected:
-            await self._sweep_once()
+            try:
+                await self._publish(list(self._offered))
+                await self._sweep_once()
+            except Transient as error:
+                self._log.warning("left to the sweep of others", reason=str(error))
 
     async def _sweep_once(self) -> None:
         while True:

@@ -42,7 +42,10 @@ class Metrics:
 
     def _count_work(self) -> None:
         self.executions = Counter(
-            "interlock_executions_total", "Executions that ended.", ["action", "status"], registry=self.registry
+            "interlock_executions_total",
+            "Executions that a worker ended.",
+            ["action", "status"],
+            registry=self.registry,
         )
         self.execution_duration = Histogram(
             "interlock_execution_duration_seconds",
@@ -53,7 +56,7 @@ class Metrics:
         )
         self.queue_wait = Histogram(
             "interlock_queue_wait_seconds",
-            "From accepted (or due) to running.",
+            "From accepted to running, of each attempt.",
             ["action"],
             buckets=DURATIONS,
             registry=self.registry,

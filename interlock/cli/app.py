@@ -42,8 +42,8 @@ class Branch(NamedTuple):
 COMMANDS: Final = Branch(
     "A durable execution daemon whose statuses never lie.",
     {
-        "up": Leaf("local:run_up", "Start everything on this machine and stay until Ctrl-C."),
-        "demo": Leaf("local:run_demo", "Run the demonstration and print its proof."),
+        "up": Leaf("up:run_up", "Start everything on this machine and stay until Ctrl-C."),
+        "demo": Leaf("demo:run_demo", "Run the demonstration and print its proof."),
         "migrate": Leaf("migrate:migrate", "Bring the database schema up to date, or look at it."),
         "broker": Branch(
             "Set up RabbitMQ.",

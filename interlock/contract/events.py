@@ -8,6 +8,7 @@ Decoding separates what is usable from what is not, event by event: one bad even
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from uuid import UUID
@@ -206,62 +207,58 @@ def decode(body: bytes, content_type: str | None) -> tuple[list[Event], list[Unu
 def _documents(body: bytes, content_type: str | None) -> list[Any]:
     kind = (content_type or "").split(";", 1)[0].strip().lower()
     if kind not in {SINGLE, BATCH}:
-        message = f"content type {content_type!r} is not one of {SINGLE} and {BATCH}: set it on the message"
-        raise Malformed(message, "content_type")
+        raise Malformed(
+            f"content type {content_type!r} is not one of {SINGLE} and {BATCH}: set it on the message", "content_type"
+        )
     if len(body) > MAX_MESSAGE_BYTES:
-        message = f"{len(body)} bytes in one message; at most {MAX_MESSAGE_BYTES} are allowed: send several messages"
-        raise Malformed(message, "oversized")
+        raise Malformed(
+            f"{len(body)} bytes in one message; at most {MAX_MESSAGE_BYTES} are allowed: send several messages",
+            "oversized",
+        )
     try:
         document = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        message = f"the body is not JSON in UTF-8: {error}"
-        raise Malformed(message, "malformed_json") from error
+        raise Malformed(f"the body is not JSON in UTF-8: {error}", "malformed_json") from error
     if kind == SINGLE:
         return [document]
     if not isinstance(document, list) or not 1 <= len(document) <= MAX_EVENTS:
-        message = f"a batch is a JSON array of 1 to {MAX_EVENTS} events"
-        raise Malformed(message, "malformed_batch")
+        raise Malformed(f"a batch is a JSON array of 1 to {MAX_EVENTS} events", "malformed_batch")
     return document
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))
-        message = f"the name {twice!r} stands twice in one object: send each name once"
-        raise Malformed(message, "duplicate_names")
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
+        raise Malformed(f"the name {twice!r} stands twice in one object: send each name once", "duplicate_names")
     return found
 
 
 def _no_constant(name: str) -> NoReturn:
-    message = f"{name} is not JSON"
-    raise Malformed(message, "malformed_json")
+    raise Malformed(f"{name} is not JSON", "malformed_json")
 
 
 def _event(document: object) -> Event:
     if not isinstance(document, dict):
-        message = "an event is a JSON object"
-        raise Malformed(message, "malformed_event")
+        raise Malformed("an event is a JSON object", "malformed_event")
     if _too_deep(document):
-        message = f"an event may be nested {MAX_DEPTH} levels deep: flatten its data"
-        raise Malformed(message, "too_deep")
+        raise Malformed(f"an event may be nested {MAX_DEPTH} levels deep: flatten its data", "too_deep")
     if len(_dump(document)) > MAX_EVENT_BYTES:
-        message = f"an event may have {MAX_EVENT_BYTES} bytes: pass a reference instead of the data"
-        raise Malformed(message, "oversized")
+        raise Malformed(f"an event may have {MAX_EVENT_BYTES} bytes: pass a reference instead of the data", "oversized")
     if document.get("specversion") != "1.0":
-        message = f"specversion {document.get('specversion')!r} is not known; this daemon reads 1.0"
-        raise Malformed(message, "unknown_version")
+        raise Malformed(
+            f"specversion {document.get('specversion')!r} is not known; this daemon reads 1.0", "unknown_version"
+        )
     if not isinstance(document.get("type"), str) or document["type"] not in TYPES:
-        message = f"event type {document.get('type')!r} is not known; known are {', '.join(sorted(TYPES))}"
-        raise Malformed(message, "unknown_type")
+        raise Malformed(
+            f"event type {document.get('type')!r} is not known; known are {', '.join(sorted(TYPES))}", "unknown_type"
+        )
     try:
         return _ONE.validate_python(document)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"][1:])
-        message = f"{document['type']}: {field}: {first['msg']}"
-        raise Malformed(message, "malformed_event") from error
+        raise Malformed(f"{document['type']}: {field}: {first['msg']}", "malformed_event") from error
 
 
 def _too_deep(document: object) -> bool:

@@ -7,7 +7,7 @@ permissions refuse anyone else.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -209,57 +209,35 @@ def definitions(prefix: str, users: Mapping[str, Mapping[str, Any]], vhost: str 
     `users` maps a role ("owner", "executor", "worker", "client") to {"name", "password_hash"}.
     """
     topology, rights = Topology(prefix), permissions(prefix)
+    hashed = {"hashing_algorithm": "rabbit_password_hashing_sha256"}
     return {
         "vhosts": [{"name": vhost}],
         "users": [
-            {
-                **user,
-                "hashing_algorithm": "rabbit_password_hashing_sha256",
-                "tags": "administrator" if role == "owner" else "",
-            }
-            for role, user in users.items()
+            {**user, **hashed, "tags": "administrator" if role == "owner" else ""} for role, user in users.items()
         ],
-        "permissions": [
-            {
-                "user": user["name"],
-                "vhost": vhost,
-                "configure": rights[role].configure,
-                "write": rights[role].write,
-                "read": rights[role].read,
-            }
-            for role, user in users.items()
-        ],
-        "exchanges": [
-            {
-                "name": exchange.name,
-                "vhost": vhost,
-                "type": exchange.type,
-                "durable": True,
-                "auto_delete": False,
-                "internal": False,
-                "arguments": {},
-            }
-            for exchange in topology.exchanges
-        ],
-        "queues": [
-            {
-                "name": queue.name,
-                "vhost": vhost,
-                "durable": True,
-                "auto_delete": False,
-                "arguments": dict(queue.arguments),
-            }
-            for queue in topology.queues
-        ],
-        "bindings": [
-            {
-                "source": binding.exchange,
-                "vhost": vhost,
-                "destination": binding.queue,
-                "destination_type": "queue",
-                "routing_key": binding.routing_key,
-                "arguments": {},
-            }
-            for binding in topology.bindings
-        ],
+        "permissions": [{"user": user["name"], "vhost": vhost, **asdict(rights[role])} for role, user in users.items()],
+        "exchanges": [_exchange(exchange, vhost) for exchange in topology.exchanges],
+        "queues": [_queue(queue, vhost) for queue in topology.queues],
+        "bindings": [_binding(binding, vhost) for binding in topology.bindings],
+    }
+
+
+def _exchange(exchange: Exchange, vhost: str) -> dict[str, Any]:
+    kept = {"durable": True, "auto_delete": False, "internal": False, "arguments": {}}
+    return {"name": exchange.name, "vhost": vhost, "type": exchange.type, **kept}
+
+
+def _queue(queue: Queue, vhost: str) -> dict[str, Any]:
+    arguments = dict(queue.arguments)
+    return {"name": queue.name, "vhost": vhost, "durable": True, "auto_delete": False, "arguments": arguments}
+
+
+def _binding(binding: Binding, vhost: str) -> dict[str, Any]:
+    return {
+        "source": binding.exchange,
+        "vhost": vhost,
+        "destination": binding.queue,
+        "destination_type": "queue",
+        "routing_key": binding.routing_key,
+        "arguments": {},
     }

@@ -178,8 +178,9 @@ async def test_a_cancelled_wait_is_130_and_one_that_takes_too_long_is_124(
         await eventually(lambda: _open(connection))
         ids = [row["id"] for row in await connection.fetch("SELECT id FROM execution WHERE status = 'requested'")]
         await connection.fetch(
-            "SELECT admit('{}', '{}', $1, '{NULL,NULL}', '{cancelled,cancelled}', 'enough', '{}', 500, '/client/x')",
+            "SELECT decided FROM admit('{}', '{}', $1, '{NULL,NULL}', $2::text[]::status[], 'x', '{}', 9, '/client/x')",
             ids,
+            ["cancelled"] * 2,
         )
     assert (waiting.result().code, waiting.result().out.splitlines()[0]) == (130, "2 cancelled")
 

@@ -129,9 +129,12 @@ async def test_a_cancel_before_its_request_is_remembered(client: Client) -> None
     assert (found.status, found.cancel_reason) == (Status.CANCELLED, "never mind")
 
 
-async def test_a_database_without_schema_is_refused_with_what_to_do(server_url: str) -> None:
+async def test_a_database_without_schema_is_refused_with_what_to_do(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await connection.execute("DROP TABLE migration")
     with pytest.raises(Misconfigured, match="run `interlock migrate` first"):
-        async with Client.connect(server_url):
+        async with Client.connect(database_url):
             pass
 
 

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def deployment(
-    database_url: str, role_urls: Endpoints, prefix: str, tmp_path: Path
-) -> AsyncIterator[Deployment]:
+async def deployment(database_url: str, role_urls: Endpoints, prefix: str, tmp_path: Path) -> AsyncIterator[Deployment]:
     """An empty deployment with its topology declared; daemons are the test's to start, their end is checked."""
     async with await aio_pika.connect(role_urls.amqp_url) as broker:
         await Declarations(Topology(prefix)).declare_all(broker)

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -40,12 +39,13 @@ class Deployment:
 
     def __init__(self, connection: asyncpg.Connection, endpoints: Endpoints, prefix: str, logs: Path) -> None:
         self.connection = connection
-        self.endpoints = endpoints
+        self.endpoints = self._servers = endpoints
         self.topology = Topology(prefix)
         self._logs = logs
         self.daemons: list[Daemon] = []
         self._ended: set[Daemon] = set()
         self._stack = AsyncExitStack()
+        self._channels: dict[str, AbstractChannel] = {}
 
     async def executor(self, **env: str) -> Daemon:
         """Start an executor and wait until it is ready; `RECONCILE="1"` stands for INTERLOCK_RECONCILE."""
@@ -94,19 +94,20 @@ class Deployment:
 
     async def close(self) -> None:
         """Stop everything, and fail if a daemon had ended by itself or did not end well."""
-        gone = [daemon.name for daemon in self.daemons if daemon not in self._ended and daemon.child.exit_code is not None]
+        own = [daemon for daemon in self.daemons if daemon not in self._ended]
+        gone = [daemon.name for daemon in own if daemon.child.exit_code is not None]
         await self._stack.aclose()
         codes: dict[str, int | None] = {}
         for role in ("worker", "executor"):
-            left = [daemon for daemon in self.daemons if daemon.role == role and daemon not in self._ended]
+            left = [daemon for daemon in own if daemon.role == role]
             ends = await asyncio.gather(*(daemon.stop() for daemon in left))
             codes |= {daemon.name: code for daemon, code in zip(left, ends, strict=True)}
         for daemon in self._ended:
             daemon.kill()
         told = [line for daemon in self.daemons for line in self.lines(daemon) if line["level"] in LOUD]
+        assert [line for line in told if line["level"] == "critical"] == []
         assert gone == [], told
         assert set(codes.values()) <= {0}, (codes, told)
-        assert [line for line in told if line["level"] == "critical"] == []
 
     def lines(self, daemon: Daemon) -> list[dict[str, Any]]:
         """Return what a daemon said so far; every line must be a JSON object."""
@@ -117,7 +118,7 @@ class Deployment:
         """Return every line of every daemon that is a warning or worse."""
         return [line for daemon in self.daemons for line in self.lines(daemon) if line["level"] in LOUD]
 
-    async def register(self, action: str, limit: int | None = None, **definition: Any) -> None:
+    async def register(self, action: str, limit: int | None = None, **definition: object) -> None:
         """Register version 1 of an action, as `interlock actions apply` does."""
         known = Action.model_validate({"action": action, "limit": limit, **definition})
         await self.connection.execute(
@@ -130,10 +131,12 @@ class Deployment:
             await self.connection.execute("SELECT set_limit('leaf', $1, $2, false)", f"action:{action}", limit)
 
     async def channel(self, role: str = "client") -> AbstractChannel:
-        """Open a channel of a role; it is closed at the end."""
-        connection = await aio_pika.connect(getattr(self.endpoints, role))
-        await self._stack.enter_async_context(connection)
-        return await connection.channel(on_return_raises=True)
+        """Return the channel of a role; it is closed at the end."""
+        if role not in self._channels:
+            connection = await aio_pika.connect(getattr(self._servers, role))
+            await self._stack.enter_async_context(connection)
+            self._channels[role] = await connection.channel(on_return_raises=True)
+        return self._channels[role]
 
     async def publish(
         self, body: bytes, content_type: str | None, *, exchange: str = "requests", key: str = "execution.requested"
@@ -144,7 +147,7 @@ class Deployment:
         target = await channel.get_exchange(f"{self.topology.prefix}.{exchange}", ensure=False)
         await target.publish(aio_pika.Message(body, content_type=content_type), key)
 
-    async def submit(self, action: str, count: int = 1, **fields: Any) -> list[UUID]:
+    async def submit(self, action: str, count: int = 1, **fields: object) -> list[UUID]:
         """Ask over AMQP for `count` executions, 500 in a message; return their ids in order."""
         requests = [{"id": str(fresh_id()), "action": action, **fields} for _ in range(count)]
         for start in range(0, count, events.MAX_EVENTS):
@@ -181,25 +184,27 @@ class Deployment:
 
     async def row(self, identity: UUID) -> asyncpg.Record:
         """Return one execution's row, once it is there."""
-        return await eventually(
-            lambda: self.connection.fetchrow(
+
+        async def found() -> asyncpg.Record:
+            row = await self.connection.fetchrow(
                 "SELECT *, status::text AS status, result::text AS result, error::text AS error"
                 " FROM execution WHERE id = $1",
                 identity,
             )
-        )
+            assert row is not None, f"no execution {identity}"
+            return row
+
+        return await eventually(found)
 
     async def until(self, identity: UUID, status: str, timeout: float = 15) -> asyncpg.Record:
         """Wait until an execution has this status; return its row."""
 
-        async def reached() -> asyncpg.Record | None:
+        async def reached() -> asyncpg.Record:
             row = await self.row(identity)
             assert row["status"] == status, dict(row)
             return row
 
-        found = await eventually(reached, timeout)
-        assert found is not None
-        return found
+        return await eventually(reached, timeout)
 
     async def until_ended(self, ids: Collection[UUID], timeout: float = 20) -> Counter[str]:
         """Wait until all have ended; return how many at which status."""
@@ -241,6 +246,7 @@ class Deployment:
 
     async def poison(self, count: int) -> list[asyncpg.Record]:
         """Return what was parked, in order, once it is `count` or more."""
+
         async def parked() -> list[asyncpg.Record]:
             rows: list[asyncpg.Record] = await self.connection.fetch("SELECT * FROM poison_message ORDER BY id")
             assert len(rows) >= count, [(row["reason"], row["detail"]) for row in rows]
@@ -259,10 +265,6 @@ class Deployment:
     async def purge(self, queue: str) -> None:
         """Throw away the messages of one queue that nobody took yet."""
         await (await (await self.channel("amqp_url")).get_queue(queue, ensure=False)).purge()
-
-    def through(self, database: str = "", **urls: str) -> None:
-        """Let daemons that start from now on use these addresses."""
-        self.endpoints = replace(self.endpoints, **({"database_url": database} if database else {}), **urls)
 
 
 def ids_of(heard: Iterable[Mapping[str, Any]], *targets: str) -> Counter[UUID]:

@@ -19,16 +19,17 @@ NOTHING = "tests.system.actions:nothing"
 SCHEMA = {"type": "object", "required": ["count"], "properties": {"count": {"type": "integer"}}}
 
 
-def event(request: dict[str, Any], **fields: Any) -> dict[str, Any]:
+def event(request: dict[str, Any], **fields: object) -> dict[str, Any]:
     """Return an `execution.requested` as a foreign client would write it."""
-    return {"specversion": "1.0", "id": "1", "source": "/test", "type": "execution.requested", "data": request, **fields}
+    envelope = {"specversion": "1.0", "id": "1", "source": "/test", "type": "execution.requested"}
+    return {**envelope, "data": request, **fields}
 
 
 def body(document: object) -> bytes:
     return json.dumps(document).encode()
 
 
-async def surrounded(deployment: Deployment, *bad: dict[str, Any], **more: Any) -> None:
+async def surrounded(deployment: Deployment, *bad: dict[str, Any]) -> None:
     """Send bad events in one batch between good ones; the good ones must complete."""
     good = [str(fresh_id()), str(fresh_id())]
     batch = [
@@ -36,7 +37,7 @@ async def surrounded(deployment: Deployment, *bad: dict[str, Any], **more: Any) 
         *bad,
         event({"id": good[1], "action": "nothing"}),
     ]
-    await deployment.publish(body(batch), events.BATCH, **more)
+    await deployment.publish(body(batch), events.BATCH)
     assert await deployment.until_ended([UUID(identity) for identity in good]) == {"completed": 2}
 
 
@@ -161,9 +162,7 @@ async def test_the_same_request_again_is_the_same_execution_and_other_content_a_
     assert json.loads((await running.row(UUID(identity)))["params"]) == {"count": 1}
     assert await running.attempts(UUID(identity)) == [(1, "completed")]
     counted = {
-        outcome: await running.metric(
-            executor, "interlock_messages_total", type="execution.requested", outcome=outcome
-        )
+        outcome: await running.metric(executor, "interlock_messages_total", type="execution.requested", outcome=outcome)
         for outcome in ("processed", "duplicate", "poison")
     }
     assert counted == {"processed": 7, "duplicate": 3, "poison": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.eventually import eventually
@@ -30,6 +31,7 @@ async def test_with_all_completions_lost_the_reconciler_releases_the_slots_and_t
     deployment: Deployment,
 ) -> None:
     await deployment.register("job", function=NOTHING, limit=5)
+    completed = await deployment.subscribe("completions")
     owner = await deployment.channel("amqp_url")
     queue = await owner.get_queue(deployment.topology.completed_queue.name, ensure=False)
     executor, _ = await deployment.pair(RECONCILE="0.3")
@@ -38,6 +40,7 @@ async def test_with_all_completions_lost_the_reconciler_releases_the_slots_and_t
     assert await deployment.until_ended(ids) == {"completed": 15}
     await deployment.until_clean()
     assert await deployment.metric(executor, "interlock_repairs_total", kind="slot") == 15
+    assert ids_of(completed) == dict.fromkeys(ids, 1)
 
 
 async def test_what_the_dispatch_queue_lost_is_claimed_from_the_table(deployment: Deployment, gate: Gate) -> None:
@@ -55,7 +58,7 @@ async def test_what_the_dispatch_queue_lost_is_claimed_from_the_table(deployment
 
 
 async def test_lines_to_the_broker_that_are_cut_again_and_again_lose_nothing(
-    deployment: Deployment, broker_wire: Wire
+    broker_wire: Wire, deployment: Deployment
 ) -> None:
     await deployment.register("job", function=NOTHING, limit=10)
     completed = await deployment.subscribe("completions")
@@ -65,8 +68,7 @@ async def test_lines_to_the_broker_that_are_cut_again_and_again_lose_nothing(
     for _ in range(8):
         ids += await deployment.submit("job", 25)
         # Each time somewhere else: while connecting, declaring, consuming, publishing.
-        seen = broker_wire.passed
-        await eventually(lambda seen=seen: broker_wire.passed > seen + 300)
+        await eventually(partial(broker_wire.has_passed, broker_wire.passed + 300))
         broker_wire.cut()
     assert await deployment.until_ended(ids, timeout=40) == {"completed": 200}
     await deployment.until_clean(timeout=20)
@@ -76,7 +78,7 @@ async def test_lines_to_the_broker_that_are_cut_again_and_again_lose_nothing(
 
 
 async def test_a_broker_that_falls_silent_is_noticed_and_left_for_a_new_session(
-    deployment: Deployment, broker_wire: Wire, gate: Gate
+    broker_wire: Wire, deployment: Deployment, gate: Gate
 ) -> None:
     await deployment.register("job", function=WAIT)
     put_behind(deployment, broker_wire, "heartbeat=1")
@@ -112,12 +114,9 @@ async def test_backends_terminated_again_and_again_lose_nothing(deployment: Depl
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    ended = "SELECT count(*) FROM execution WHERE finished_at IS NOT NULL"
+    reached = "SELECT count(*) > $1 FROM execution WHERE finished_at IS NOT NULL"
     for threshold in (20, 120, 220, 320, 420):
-        await eventually(
-            lambda threshold=threshold: deployment.connection.fetchval(f"SELECT ({ended}) >= {threshold}"),  # noqa: S608 - our number
-            timeout=30,
-        )
+        await eventually(partial(deployment.connection.fetchval, reached, threshold), timeout=30)
         await deployment.connection.execute(terminate)
     assert await deployment.until_ended(ids, timeout=40) == {"completed": 500}
     await deployment.until_clean(timeout=15)
@@ -127,7 +126,7 @@ async def test_backends_terminated_again_and_again_lose_nothing(deployment: Depl
 
 
 async def test_a_database_that_is_away_for_a_while_is_waited_for(
-    deployment: Deployment, database_wire: Wire, gate: Gate
+    database_wire: Wire, deployment: Deployment, gate: Gate
 ) -> None:
     await deployment.register("job", function=WAIT)
     here = deployment.endpoints
@@ -154,3 +153,16 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
         return await executor.is_ready() and await worker.is_ready()
 
     await eventually(both_ready)
+
+
+async def test_daemons_that_are_stopped_while_the_database_is_away_end_well(
+    database_wire: Wire, deployment: Deployment
+) -> None:
+    await deployment.register("job", function=NOTHING)
+    here = deployment.endpoints
+    deployment.endpoints = replace(here, database_url=database_wire.url_through(here.database_url))
+    daemons = await deployment.pair()
+    await deployment.until_ended(await deployment.submit("job", 3))
+    database_wire.refusing = True
+    database_wire.cut()
+    assert await asyncio.gather(*(deployment.stop(daemon) for daemon in daemons)) == [0, 0]

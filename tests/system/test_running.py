@@ -55,16 +55,25 @@ async def test_a_failed_attempt_is_made_again_after_its_delay_and_gives_its_slot
 ) -> None:
     retry = {"max_attempts": 3, "backoff": "constant", "delay": "1s"}
     await deployment.register("job", function=WAIT, limit=1, retry=retry)
-    gate.decide = lambda visitor: {"fail": "not yet"} if visitor.id == flaky and visitor.attempt < 3 else "done"
+    asked: list[UUID] = []
+    gate.decide = lambda visitor: {"fail": "not yet"} if visitor.id == asked[0] and visitor.attempt < 3 else "done"
     await deployment.pair()
     completed = await deployment.subscribe("completions")
-    flaky, other = await deployment.submit("job", 2, params={"gate": gate.path})
+    requests = [{"id": str(fresh_id()), "action": "job", "params": {"gate": gate.path}} for _ in range(2)]
+    flaky, other = asked[:] = [UUID(str(request["id"])) for request in requests]
+    await deployment.publish(*events.encode(events.requested("/test", requests)))
     assert await deployment.until_ended([flaky, other]) == {"completed": 2}
     # One slot: the other one ran while the first one waited for its second attempt.
     assert [(v.id, v.attempt) for v in gate.seen] == [(flaky, 1), (other, 1), (flaky, 2), (flaky, 3)]
-    again = [(None, "requested", "executor"), ("requested", "scheduled", "executor"), ("scheduled", "running", "worker")]
-    retried = [("running", "requested", "worker"), *again[1:]]
-    assert await deployment.moves(flaky) == [*again, *retried, *retried, ("running", "completed", "worker")]
+    begun = [("requested", "scheduled", "executor"), ("scheduled", "running", "worker")]
+    again = [("running", "requested", "worker"), *begun]
+    assert await deployment.moves(flaky) == [
+        (None, "requested", "executor"),
+        *begun,
+        *again,
+        *again,
+        ("running", "completed", "worker"),
+    ]
     assert await deployment.attempts(flaky) == [(1, "failed"), (2, "failed"), (3, "completed")]
     row = await deployment.row(flaky)
     assert (row["failures"], row["losses"], row["attempt"]) == (2, 0, 3)
@@ -219,3 +228,22 @@ async def test_what_does_not_finish_within_the_drain_is_handed_back_and_taken_ov
     await deployment.cancel(endless)
     await deployment.until(endless, "cancelled")
     await deployment.until_clean()
+
+
+async def test_a_worker_that_has_drained_leaves_no_message_and_no_log_line_behind(deployment: Deployment) -> None:
+    await deployment.register("add", function="tests.system.actions:add")
+    completed = await deployment.subscribe("completions")
+    _, worker = await deployment.pair()
+    ids = await deployment.submit("add", 200, params={"a": 1, "b": 2})
+    await eventually(lambda: deployment.connection.fetchval("SELECT count(*) > 100 FROM execution_attempt"))
+    assert await deployment.stop(worker) == 0
+    ended = await deployment.connection.fetch("SELECT execution_id FROM execution_attempt")
+    assert await deployment.connection.fetchval("SELECT count(*) FROM outbox WHERE role = 'worker'") == 0
+    assert await deployment.connection.fetchval("SELECT count(*) FROM in_flight WHERE worker_id IS NOT NULL") == 0
+    assert await deployment.connection.fetchval("SELECT count(*) FROM execution_log") == len(ended)
+    await eventually(lambda: set(ids_of(completed)) == {row["execution_id"] for row in ended})
+    assert await deployment.connection.fetchval("SELECT sum(losses) FROM execution") == 0
+    await deployment.worker()
+    assert await deployment.until_ended(ids) == {"completed": 200}
+    assert await deployment.connection.fetchval("SELECT count(*) FROM execution_attempt") == 200
+    assert deployment.loud() == []

@@ -26,9 +26,7 @@ async def refused(deployment: Deployment, code: int, **env: str) -> str:
     return told[0]
 
 
-async def test_without_a_database_a_daemon_exits_69_and_names_where_it_looked(
-    deployment: Deployment
-) -> None:
+async def test_without_a_database_a_daemon_exits_69_and_names_where_it_looked(deployment: Deployment) -> None:
     port = free_port()
     deployment.endpoints = replace(
         deployment.endpoints, database_url=f"postgresql://someone:hidden@127.0.0.1:{port}/interlock"
@@ -49,17 +47,13 @@ async def test_without_a_broker_a_daemon_exits_69_and_names_where_it_looked(depl
     assert "hidden" not in told
 
 
-async def test_on_an_empty_database_a_daemon_exits_78_and_asks_for_the_migration(
-    deployment: Deployment
-) -> None:
+async def test_on_an_empty_database_a_daemon_exits_78_and_asks_for_the_migration(deployment: Deployment) -> None:
     await deployment.connection.execute("DROP TABLE migration")
     assert "the schema is at 0000" in (told := await refused(deployment, 78))
     assert "interlock migrate" in told
 
 
-async def test_on_an_older_schema_a_daemon_exits_78_and_asks_for_the_migration(
-    deployment: Deployment
-) -> None:
+async def test_on_an_older_schema_a_daemon_exits_78_and_asks_for_the_migration(deployment: Deployment) -> None:
     await deployment.connection.execute("DELETE FROM migration WHERE number > 1")
     told = await refused(deployment, 78)
     assert "the schema is at 0001" in told
@@ -75,9 +69,7 @@ async def test_on_a_schema_that_needs_newer_daemons_a_daemon_exits_78(deployment
     assert "upgrade" in told
 
 
-async def test_a_misspelt_setting_stops_the_start_with_78_and_the_nearest_known_name(
-    deployment: Deployment
-) -> None:
+async def test_a_misspelt_setting_stops_the_start_with_78_and_the_nearest_known_name(deployment: Deployment) -> None:
     told = await refused(deployment, 78, CONCURENCY="3")
     assert told.startswith("INTERLOCK_CONCURENCY: unknown")
     assert "did you mean INTERLOCK_CONCURRENCY?" in told

@@ -31,6 +31,10 @@ class Wire:
         login = parts.netloc.rpartition("@")[0]
         return urlunsplit(parts._replace(netloc=f"{login}@127.0.0.1:{self.port}", query=query or parts.query))
 
+    def has_passed(self, count: int) -> bool:
+        """Whether `count` bytes went through by now."""
+        return self.passed >= count
+
     def cut(self) -> None:
         """End every line at once; new ones may be made."""
         for writer in list(self._lines):

@@ -1,15 +1,14 @@
-"""`interlock up` and `interlock demo`: everything on this machine, on private servers where no address is given."""
+"""`interlock up`: everything on this machine, on private servers where no address is given."""
 
 from __future__ import annotations
 
 import asyncio
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from interlock.cli.session import Json, settings_of
+from interlock.cli.session import settings_of
 from interlock.local.up import up
 
 STATE = Path(".run")
@@ -28,9 +27,3 @@ def run_up(ctx: typer.Context, *, executors: Count = 1, workers: Count = 1) -> N
             workers=workers,
         )
     )
-
-
-def run_demo(*, json: Json = False) -> int:
-    """Run the main job on a real PostgreSQL and a real RabbitMQ, and prove what came of it."""
-    # By name: whoever only wants servers needs no demonstration.
-    return int(import_module("interlock.local.demo").main(json=json))
