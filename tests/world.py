@@ -33,8 +33,8 @@ WITH moved AS (
 ), flying AS (
     UPDATE in_flight f SET worker_id = $1 FROM moved m WHERE f.execution_id = m.id
 )
-SELECT record_moves(array_agg(ROW(id, epoch, moves, 'scheduled', status, attempt, action, parent_id, pool, NULL, NULL, NULL,
-                                  NULL, $1)::move), 'worker', '/worker/' || $1) AS messages,
+SELECT record_moves(array_agg(ROW(id, epoch, moves, 'scheduled', status, attempt, action, parent_id, pool, NULL, NULL,
+                                  NULL, NULL, $1)::move), 'worker', '/worker/' || $1) AS messages,
        count(*) AS moved FROM moved
 """
 _FINISH = """
@@ -50,13 +50,14 @@ SELECT record_moves(array_agg(ROW(id, epoch, moves, $4, status, attempt, action,
                                   not_before, $1)::move), 'worker', '/worker/' || $1) AS messages,
        count(*) AS moved FROM moved
 """
-# Each arm names what is broken; a sound database returns no row. A pool is a soft window: workers finish and come without
-# touching its key, so a lane may be parked on it while it has room, as long as the loop sees it (`gated`).
+# Each arm names what is broken; a sound database returns no row. A pool is a soft window: workers finish and come
+# without touching its key, so a lane may be parked on it while it has room, as long as the loop sees it (`gated`).
 _AUDIT = """
 WITH waits AS (
     SELECT l.id AS lane_id, l.keys, l.priority, w.seq, w.execution_id FROM waiting w JOIN lane l ON l.id = w.lane_id
 ), room AS (
-    SELECT q.*, q.paused OR (q.scope = 'pool' AND pool_window(q.name) = 0) OR (q.scope <> 'pool' AND q.active >= q.lim) AS is_full
+    SELECT q.*, q.paused OR (q.scope = 'pool' AND pool_window(q.name) = 0)
+                OR (q.scope <> 'pool' AND q.active >= q.lim) AS is_full
     FROM queue q
 )
 SELECT 'active is not the number of slots' AS broken, q.name AS what FROM queue q
@@ -75,7 +76,8 @@ WHERE (e.seq IS NOT NULL OR w.seq IS NOT NULL)
 UNION ALL SELECT 'requested without a reason to move', e.id::text FROM execution e
 WHERE e.status = 'requested' AND e.seq IS NULL AND e.paused_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.execution_id = e.id AND t.kind = 'enter')
-UNION ALL SELECT 'in flight and row disagree', e.id::text FROM execution e FULL JOIN in_flight f ON f.execution_id = e.id
+UNION ALL SELECT 'in flight and row disagree', e.id::text
+FROM execution e FULL JOIN in_flight f ON f.execution_id = e.id
 WHERE (e.id IS NULL OR f.execution_id IS NOT NULL OR e.status IN ('scheduled', 'running', 'cancelling'))
   AND (e.status IN ('scheduled', 'running', 'cancelling') AND f.attempt = e.attempt AND f.pool = e.pool
        AND f.worker_id IS NOT DISTINCT FROM e.worker_id) IS NOT TRUE
@@ -92,7 +94,8 @@ UNION ALL SELECT 'a move does not begin where the one before ended', t.execution
 FROM (SELECT *, lag(target) OVER (PARTITION BY execution_id ORDER BY move) AS stood FROM execution_transition) t
 WHERE t.source IS DISTINCT FROM t.stood OR t.source = t.target
 UNION ALL SELECT 'admitted out of order', t.execution_id::text
-FROM (SELECT *, max(seq) OVER (PARTITION BY lane_id ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+FROM (SELECT *, max(seq) OVER (PARTITION BY lane_id ORDER BY position
+                               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
       FROM execution_transition WHERE target = 'scheduled' AND lane_id IS NOT NULL) t
 WHERE t.seq < t.before
 UNION ALL SELECT 'ends and completions differ', ended::text || ' ' || told::text
@@ -108,7 +111,7 @@ def fresh_id() -> UUID:
     return uuid7()
 
 
-def request(action: str = "job", **fields: Any) -> dict[str, Any]:
+def request(action: str = "job", **fields: object) -> dict[str, Any]:
     """Return the data of one `execution.requested`, with a fresh id unless one is given."""
     return {"id": str(fields.pop("id", None) or fresh_id()), "action": action, **fields}
 
@@ -137,7 +140,7 @@ class World:
         )
         await self.tx.execute("; ".join(f'DELETE FROM "{row["relname"]}"' for row in tables))  # noqa: S608 - our names
 
-    async def register(self, action: str = "job", **definition: Any) -> None:
+    async def register(self, action: str = "job", **definition: object) -> None:
         """Register version 1 of an action, as `actions apply` does."""
         known = Action.model_validate({"action": action, "command": ["true"], **definition})
         await self.tx.execute(
@@ -167,7 +170,7 @@ class World:
                 self.tx, [dict(r) for r in requests], catalog=self.catalog, actor=ACTOR, now=now or datetime.now(UTC)
             )
 
-    async def submit(self, count: int = 1, action: str = "job", **fields: Any) -> list[UUID]:
+    async def submit(self, count: int = 1, action: str = "job", **fields: object) -> list[UUID]:
         """Accept `count` fresh requests in one flush and return their ids."""
         wanted = [request(action, **fields) for _ in range(count)]
         answers = (await self.accept(*wanted)).answers

@@ -2,10 +2,6 @@
 
 A check is one statement that returns the rows that break a rule: at most 20 of them, and how many there are. A finding
 breaks no rule: something waits for a person.
-
-What a snapshot cannot prove is left to the auditor of a chaos run: that a subscriber saw each event (I2), and that no
-slot was granted while its key was full (I3). The latter would need the time of each change of a limit; keys above
-their limit are shown as a finding, since a limit that was lowered drains.
 """
 
 from __future__ import annotations
@@ -61,6 +57,9 @@ class Examination:
         return sum(verdict.count for verdict in self.invariants)
 
 
+# What a snapshot cannot prove is left to whoever watches the traffic: that a subscriber saw each event (I2), and that
+# no slot was granted while its key was full (I3). The latter would need the time of each change of a limit; keys above
+# their limit are a finding, since a limit that was lowered drains.
 CHECKS: Final = (
     Check("I1", "nothing_after_the_end", "no move follows a terminal one in the same epoch"),
     Check("I1", "ended_by_a_move", "what has ended ended by its last move, and what is open did not"),

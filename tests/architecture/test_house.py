@@ -1,4 +1,4 @@
-"""The house rules that no linter knows: small files with a purpose on top, short functions, and the laws where they bind."""
+"""The house rules that no linter knows: small files with a purpose on top, short functions, laws where they bind."""
 
 from __future__ import annotations
 
@@ -77,7 +77,9 @@ def test_every_module_says_on_top_what_it_is() -> None:
 def test_a_module_keeps_its_introduction_and_itself_short() -> None:
     long = {}
     for path in PRODUCT:
-        prose = [line for line in (ast.get_docstring(tree(path)) or "").split("\n") if line and not line.startswith(" ")]
+        prose = [
+            line for line in (ast.get_docstring(tree(path)) or "").split("\n") if line and not line.startswith(" ")
+        ]
         lines = path.read_text(encoding="utf-8").count("\n")
         if len(prose) > MOST_LINES_IN_A_DOCSTRING or lines > MOST_LINES_IN_A_MODULE:
             long[named(path)] = (len(prose), lines)
@@ -118,7 +120,8 @@ def test_no_task_is_let_loose() -> None:
         f"{named(path)}:{node.lineno}"
         for path, node in nodes(ast.Call)
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in {"asyncio.create_task", "asyncio.ensure_future", "loop.create_task", "create_task"}
+        and ast.unparse(node.func)
+        in {"asyncio.create_task", "asyncio.ensure_future", "loop.create_task", "create_task"}
     ]
     assert loose == []
 

@@ -1,13 +1,11 @@
-"""Acceptance: a request is a committed row, once, or an answer that says why not. The `world` fixture audits afterwards."""
+"""Acceptance: a request is a committed row, once, or an answer that says why not. `world` audits after it."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
-
-import pytest
+from uuid import UUID
 
 from tests.world import fresh_id, request
 
@@ -54,7 +52,9 @@ async def test_what_nothing_limits_holds_no_key_exclusively(world: World) -> Non
 
 async def test_a_request_is_stored_as_it_was_sent(world: World) -> None:
     later = datetime.now(UTC) + timedelta(hours=1)
-    data = request(params={"b": [1, "ä", None], "a": {"x": 2.5}}, priority=7, tags=["x", "y"], deadline=later.isoformat())
+    data = request(
+        params={"b": [1, "ä", None], "a": {"x": 2.5}}, priority=7, tags=["x", "y"], deadline=later.isoformat()
+    )
     assert (await one(world, data)).accepted
     found = await row(world, data["id"])
     assert json.loads(found["params"]) == data["params"]
@@ -159,81 +159,6 @@ async def test_a_repeat_keeps_the_idempotency_key_it_took(world: World) -> None:
     assert await world.tx.fetchval("SELECT execution_id FROM idempotency_key") == UUID(data["id"])
 
 
-@pytest.mark.parametrize(
-    ("fields", "code", "told"),
-    [
-        ({"action": "jab"}, "unknown_action", 'did you mean "job"?'),
-        ({"action": "nul\0"}, "invalid_request", "action"),
-        ({"action": "half\ud800"}, "invalid_request", "action"),
-        ({"action": 7}, "invalid_request", "action"),
-        ({"action": ["job"]}, "invalid_request", "action"),
-        ({"params": {"count": "three"}}, "invalid_params", "count"),
-        ({"params": {"count": 1, "text": "a\0b"}}, "invalid_params", "NUL"),
-        ({"params": {"count": 2**80}}, "invalid_params", "64 bits"),
-        ({"params": {"count": 1e999}}, "invalid_params", "finite"),
-        ({"params": []}, "invalid_request", "params"),
-        ({"parms": {}}, "invalid_request", "parms"),
-        ({"priority": 101}, "invalid_request", "priority"),
-        ({"priority": "high"}, "invalid_request", "priority"),
-        ({"not_before": "soon"}, "invalid_request", "not_before"),
-        ({"deadline": "2030-01-01T00:00:00"}, "invalid_request", "deadline"),
-        ({"pool": "relay"}, "invalid_request", "reserved"),
-        ({"tags": ["x"] * 51}, "invalid_request", "tags"),
-        ({"idempotency_key": ""}, "invalid_request", "idempotency_key"),
-        ({"concurrency_key": "a\0"}, "invalid_request", "concurrency_key"),
-    ],
-)
-async def test_what_cannot_be_accepted_is_a_failed_row_that_says_why(
-    world: World, fields: dict[str, Any], code: str, told: str
-) -> None:
-    schema = {"properties": {"count": {"type": "integer"}}}
-    await world.tx.execute("DELETE FROM action")
-    await world.register(params=schema)
-    data = request() | fields
-    beside = request()
-    answer, neighbour = (await world.accept(data, beside)).answers
-    assert (answer.accepted, answer.error) == (True, None)
-    assert answer.refused is not None
-    found = await row(world, data["id"])
-    assert (found["state"], found["error"]["class"], found["attempt"]) == ("failed", code, 0)
-    assert told in found["error"]["message"]
-    assert found["finished_at"] is not None
-    assert neighbour.refused is None
-    assert await world.statuses([UUID(beside["id"])]) == ["scheduled"]
-
-
-async def test_a_withdrawn_action_is_refused(world: World) -> None:
-    await world.tx.execute("UPDATE action SET withdrawn_at = now()")
-    data = request()
-    await world.accept(data)
-    assert (await row(world, data["id"]))["error"]["message"] == (
-        "action 'job' was withdrawn; `interlock actions list` shows what is"
-    )
-
-
-@pytest.mark.parametrize(
-    "identity",
-    [
-        None,
-        "",
-        "no",
-        7,
-        ["x"],
-        str(uuid4()),
-        "00000000-0000-7000-8000-000000000000",
-        "ffffffff-ffff-7fff-bfff-ffffffffffff",
-    ],
-)
-async def test_without_a_usable_id_there_is_no_row_and_the_others_are_accepted(world: World, identity: object) -> None:
-    beside = request()
-    bad, good = (await world.accept({"id": identity, "action": "job"}, beside)).answers
-    assert (bad.accepted, bad.id) == (False, None)
-    assert bad.error is not None
-    assert bad.error.reason == "unusable_id"
-    assert good.accepted
-    assert await world.tx.fetchval("SELECT count(*) FROM execution") == 1
-
-
 async def test_a_tombstone_cancels_the_request_when_it_comes_and_is_used_up(world: World) -> None:
     data = request()
     await world.tx.execute(
@@ -295,7 +220,16 @@ async def test_a_rolled_back_acceptance_leaves_nothing(world: World) -> None:
     await transaction.start()
     await world.accept(request(idempotency_key="k", concurrency_key="c", deadline="2030-01-01T00:00:00Z"))
     await transaction.rollback()
-    for table in ("execution", "idempotency_key", "outbox", "timer", "in_flight", "execution_transition", "queue", "lane"):
+    for table in (
+        "execution",
+        "idempotency_key",
+        "outbox",
+        "timer",
+        "in_flight",
+        "execution_transition",
+        "queue",
+        "lane",
+    ):
         assert await world.tx.fetchval(f"SELECT count(*) FROM {table}") == 0, table  # noqa: S608 - our own names
 
 

@@ -1,4 +1,4 @@
-"""Any order of requests, claims, ends, retries, cancels and limits, duplicates included: the invariants hold after each."""
+"""Any order of requests, claims, ends, retries, cancels and limits, repeats included: the invariants always hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PROFILE = settings(
-    max_examples=20,
+    max_examples=40,
     stateful_step_count=30,
     deadline=None,
     derandomize=bool(os.environ.get("CI")),
@@ -52,7 +52,9 @@ class Admission(RuleBasedStateMachine):
 
     def those(self, *statuses: str) -> list[UUID]:
         rows = self.wait(
-            self.world.tx.fetch("SELECT id FROM execution WHERE status = ANY($1::text[]::status[]) ORDER BY id", list(statuses))
+            self.world.tx.fetch(
+                "SELECT id FROM execution WHERE status = ANY($1::text[]::status[]) ORDER BY id", list(statuses)
+            )
         )
         return [row["id"] for row in rows]
 
@@ -77,7 +79,7 @@ class Admission(RuleBasedStateMachine):
             assert self.wait(self.world.claim(self.hand, identity)) == 0
 
     @rule(number=which, outcome=st.sampled_from(("completed", "failed", "timed_out")), told=st.booleans())
-    def finish(self, number: int, outcome: str, told: bool) -> None:
+    def finish(self, number: int, outcome: str, *, told: bool) -> None:
         if identity := self.one(number, "running"):
             assert self.wait(self.world.finish(self.hand, identity, outcome)) == 1
             if told:
@@ -89,7 +91,7 @@ class Admission(RuleBasedStateMachine):
             assert self.wait(self.world.finish(self.hand, identity, "cancelled", "cancelling")) == 1
 
     @rule(number=which, told=st.booleans())
-    def retry(self, number: int, told: bool) -> None:
+    def retry(self, number: int, *, told: bool) -> None:
         if identity := self.one(number, "running"):
             assert self.wait(self.world.finish(self.hand, identity, "requested")) == 1
             if told:
@@ -115,15 +117,17 @@ class Admission(RuleBasedStateMachine):
         assert before in OPEN or after == before
         assert (before, after) not in {("running", "requested"), ("running", "abandoned")}
 
-    @rule(name=st.sampled_from(KEYS), lim=st.sampled_from((None, 0, 1, 2, 3)), paused=st.booleans(), goes_on=st.booleans())
-    def limit(self, name: str, lim: int | None, paused: bool, goes_on: bool) -> None:
+    @rule(
+        name=st.sampled_from(KEYS), lim=st.sampled_from((None, 0, 1, 2, 3)), paused=st.booleans(), goes_on=st.booleans()
+    )
+    def limit(self, name: str, lim: int | None, *, paused: bool, goes_on: bool) -> None:
         key = self.wait(self.world.set_limit(name, lim, paused=paused))
         self.remember()
         if goes_on:
             self.wait(self.world.admit_on([key]))
 
     @rule(paused=st.booleans())
-    def pause_the_pool(self, paused: bool) -> None:
+    def pause_the_pool(self, *, paused: bool) -> None:
         self.wait(self.world.set_limit("default", None, paused=paused, scope="pool"))
 
     @rule(chunk=st.integers(1, 3))
@@ -167,10 +171,16 @@ class Admission(RuleBasedStateMachine):
             if not self.those(*OPEN):
                 break
         assert self.those(*OPEN) == []
-        rows = self.wait(self.world.tx.fetch("SELECT name FROM queue WHERE active <> 0 OR waiting <> 0 OR gated OR owed"))
+        rows = self.wait(
+            self.world.tx.fetch("SELECT name FROM queue WHERE active <> 0 OR waiting <> 0 OR gated OR owed")
+        )
         assert rows == []
         self.wait(self.world.audit())
 
 
 def test_no_order_of_events_breaks_an_invariant_or_forgets_an_execution(stage_url: str) -> None:
-    run_state_machine_as_test(lambda: Admission(stage_url), settings=PROFILE)
+    class OnThisStage(Admission):
+        def __init__(self) -> None:
+            super().__init__(stage_url)
+
+    run_state_machine_as_test(OnThisStage, settings=PROFILE)

@@ -13,14 +13,18 @@ from tests.eventually import eventually
 from tests.world import World, request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from uuid import UUID
 
 JOB = "action:job"
-Step = "Callable[[World], Awaitable[Any]]"
 
 
-async def one_waits_for_the_other(first: World, do_first: Step, second: World, do_second: Step) -> tuple[Any, Any]:
+async def one_waits_for_the_other(
+    first: World,
+    do_first: Callable[[World], Coroutine[Any, Any, Any]],
+    second: World,
+    do_second: Callable[[World], Coroutine[Any, Any, Any]],
+) -> tuple[Any, Any]:
     """Do `do_first` in an open transaction, start `do_second`, see it wait, commit, and return both results."""
     transaction = first.tx.transaction()
     await transaction.start()

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from tests.world import World
 
-WRITERS = {exchange.name.removeprefix("interlock."): exchange.writers for exchange in Topology().exchanges}
+EXCHANGES = Topology().exchanges
+WRITERS = {exchange.name.removeprefix("interlock."): exchange.writers for exchange in EXCHANGES}
 
 
 async def outbox(world: World) -> list[tuple[Record, list[events.Event]]]:
-    """Return every row with the events it holds, and empty the outbox; no row may be unreadable or of the wrong role."""
+    """Return every row with its events, and empty the outbox; no row may be unreadable or of the wrong role."""
     found = []
     for row in await world.tx.fetch("DELETE FROM outbox RETURNING *"):
         content_type = events.SINGLE if row["events"] == 1 else events.BATCH
@@ -109,7 +110,9 @@ async def test_a_refused_request_is_told_as_a_move_from_nowhere(world: World) ->
     data = request("none")
     await world.accept(data)
     changed = [event for _, batch in await outbox(world) for event in batch if isinstance(event, events.StatusChanged)]
-    assert [(str(event.data.id), event.data.source, event.data.target) for event in changed] == [(data["id"], None, "failed")]
+    assert [(str(event.data.id), event.data.source, event.data.target) for event in changed] == [
+        (data["id"], None, "failed")
+    ]
     await put_back(world)
 
 

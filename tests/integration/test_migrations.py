@@ -74,7 +74,10 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself_and_everything_be
         await migrate(bare.tx, shipped)
     assert await states(bare, shipped) == ["applied", "pending"]
     assert await bare.tx.fetchval("SELECT to_regclass('b')") is None
-    assert await bare.tx.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()") == 0
+    assert (
+        await bare.tx.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+        == 0
+    )
 
 
 async def test_a_changed_file_is_refused_before_anything_is_applied(bare: World) -> None:
@@ -91,7 +94,9 @@ async def test_a_changed_file_is_refused_before_anything_is_applied(bare: World)
 
 async def test_a_daemon_does_not_start_on_a_schema_that_is_behind(bare: World) -> None:
     shipped = files("SELECT 1", "SELECT 2")
-    with pytest.raises(Misconfigured, match="the schema is at 0000 and this version needs 0002: run `interlock migrate`"):
+    with pytest.raises(
+        Misconfigured, match="the schema is at 0000 and this version needs 0002: run `interlock migrate`"
+    ):
         await verify(bare.tx, shipped)
     await migrate(bare.tx, shipped[:1])
     with pytest.raises(Misconfigured, match="the schema is at 0001 and this version needs 0002"):

@@ -149,7 +149,7 @@ class Deployment:
 
     async def submit(self, action: str, count: int = 1, **fields: object) -> list[UUID]:
         """Ask over AMQP for `count` executions, 500 in a message; return their ids in order."""
-        requests = [{"id": str(fresh_id()), "action": action, **fields} for _ in range(count)]
+        requests: list[dict[str, Any]] = [{"id": str(fresh_id()), "action": action, **fields} for _ in range(count)]
         for start in range(0, count, events.MAX_EVENTS):
             await self.publish(*events.encode(events.requested("/test", requests[start : start + events.MAX_EVENTS])))
         return [UUID(request["id"]) for request in requests]

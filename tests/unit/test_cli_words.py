@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -16,8 +17,11 @@ from interlock.client.ids import Fragment, short
 from interlock.contract.errors import InvalidParams
 from interlock.contract.status import Status
 
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
-SCHEMA = {
+SCHEMA: dict[str, JsonValue] = {
     "type": "object",
     "properties": {
         "text": {"type": "string"},

@@ -32,7 +32,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 ID = "01a200fa-52c2-7207-8579-8c9ba1907471"
 
 
-def scheduled(**fields: Any) -> dict[str, Any]:
+def scheduled(**fields: object) -> dict[str, Any]:
     """Return a good event, with some fields replaced."""
     event = {
         "specversion": "1.0",
@@ -44,7 +44,7 @@ def scheduled(**fields: Any) -> dict[str, Any]:
     return event | fields
 
 
-def wanted(**data: Any) -> dict[str, Any]:
+def wanted(**data: object) -> dict[str, Any]:
     """Return a good `execution.requested` with some more data."""
     return scheduled(type="execution.requested", data={"id": ID, "action": "job"} | data)
 
@@ -186,7 +186,10 @@ def test_an_event_of_one_mebibyte_is_read_and_one_byte_more_is_not() -> None:
     assert reasons(sized(MAX_EVENT_BYTES + 1)) == ["oversized"]
     small = text(scheduled())
     events, unusable = decode(b"[" + sized(MAX_EVENT_BYTES + 1) + b"," + small + b"]", BATCH)
-    assert ([event.type for event in events], [bad.reason for bad in unusable]) == (["execution.scheduled"], ["oversized"])
+    assert ([event.type for event in events], [bad.reason for bad in unusable]) == (
+        ["execution.scheduled"],
+        ["oversized"],
+    )
 
 
 def test_a_message_of_more_than_four_mebibytes_is_refused_unread() -> None:
@@ -250,7 +253,9 @@ json_values = st.recursive(
 almost_events = st.builds(
     lambda base, changes, gone: {name: value for name, value in (base | changes).items() if name not in gone},
     st.builds(lambda type_: scheduled(type=type_), st.sampled_from(sorted(TYPES)) | st.text(max_size=5)),
-    st.dictionaries(st.sampled_from(["specversion", "type", "id", "source", "subject", "data", "x"]), json_values, max_size=3),
+    st.dictionaries(
+        st.sampled_from(["specversion", "type", "id", "source", "subject", "data", "x"]), json_values, max_size=3
+    ),
     st.sets(st.sampled_from(["specversion", "type", "id", "source", "data"]), max_size=1),
 )
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.acceptance.catalog import Entry
-from interlock.acceptance.requests import CLOCK_SKEW, judge, request_hash, same_id, usable_id
+from interlock.acceptance.requests import CLOCK_SKEW, Candidate, judge, request_hash, same_id, usable_id
 from interlock.actions.validation import Schema
 from interlock.contract.definitions import Action
 from interlock.contract.errors import Conflict, Malformed
@@ -21,19 +21,20 @@ ID = UUID("01a200fa-52c2-7207-8579-8c9ba1907471")
 MADE = datetime.fromtimestamp((ID.int >> 80) / 1000, tz=UTC)
 
 
-def entry(*, withdrawn: bool = False, **definition: Any) -> Entry:
+def entry(*, withdrawn: bool = False, **definition: object) -> Entry:
     action = Action.model_validate({"action": "job", "command": ["true"], **definition})
     return Entry(action=action, version=3, withdrawn=withdrawn, schema=Schema(action.params))
 
 
-def judged(known: Entry | None = None, **fields: Any) -> Any:
+def judged(known: Entry | None = None, **fields: object) -> Candidate:
     """Judge one request for `job`, which `known` defines."""
     return judge({"id": str(ID), "action": "job", **fields}, ID, {"job": known or entry()}, ["job"])
 
 
-def refusal(**fields: Any) -> tuple[str, str]:
+def refusal(**fields: object) -> tuple[str, str]:
     """Return the code and the sentence with which a request is refused."""
-    error = json.loads(judged(**fields).error)
+    known: Any = fields
+    error = json.loads(judged(**known).error or "")
     return error["class"], error["message"]
 
 
@@ -90,7 +91,7 @@ def test_what_cannot_be_accepted_is_refused_with_code_and_field(fields: dict[str
 
 
 def test_a_withdrawn_action_is_refused() -> None:
-    error = json.loads(judged(entry(withdrawn=True)).error)
+    error = json.loads(judged(entry(withdrawn=True)).error or "")
     assert (error["class"], "was withdrawn" in error["message"]) == ("unknown_action", True)
 
 
@@ -165,7 +166,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-def shuffled(value: Any, draw: st.DataObject) -> Any:
+def shuffled(value: Any, draw: st.DataObject) -> Any:  # noqa: ANN401 - a JSON value
     """Return an equal value whose objects have their names in another order."""
     if isinstance(value, dict):
         names = draw.draw(st.permutations(sorted(value)))
@@ -182,20 +183,21 @@ def test_the_same_content_has_the_same_hash_whatever_the_order_of_names(
 
 
 @given(json_values, json_values)
-def test_other_parameters_have_another_hash(one: Any, other: Any) -> None:
+def test_other_parameters_have_another_hash(one: object, other: object) -> None:
     same = json.dumps(_whole(one), sort_keys=True) == json.dumps(_whole(other), sort_keys=True)
     hashes = {request_hash({"action": "job", "params": {"x": value}}) for value in (one, other)}
     assert len(hashes) == (1 if same else 2)
 
 
-def _whole(value: Any) -> Any:
+def _whole(value: object) -> object:
     """Write whole floats as integers, as the database's jsonb gives them back."""
     if isinstance(value, dict):
         return {name: _whole(item) for name, item in value.items()}
     if isinstance(value, list):
         return [_whole(item) for item in value]
-    fits = isinstance(value, float) and value.is_integer() and -(2**63) <= value < 2**63
-    return int(value) if fits else value
+    if isinstance(value, float) and value.is_integer() and -(2**63) <= value < 2**63:
+        return int(value)
+    return value
 
 
 @pytest.mark.parametrize(

@@ -97,13 +97,18 @@ def test_every_possible_move_is_legal_exactly_when_it_is_in_the_table() -> None:
 @given(moves)
 def test_plain_words_are_judged_like_statuses(move: tuple[Status | None, Status, Owner, Subject]) -> None:
     source, target, owner, subject = move
-    words = (None if source is None else Status(str(source)), Status(str(target)), Owner(str(owner)), Subject(str(subject)))
+    words = (
+        None if source is None else Status(str(source)),
+        Status(str(target)),
+        Owner(str(owner)),
+        Subject(str(subject)),
+    )
     assert is_legal(*words) == (Transition(*move) in TRANSITIONS)
 
 
 def test_open_and_terminal_share_nothing_and_leave_nothing_out() -> None:
     assert {str(status) for status in OPEN} == {"requested", "scheduled", "running", "cancelling"}
-    assert OPEN | TERMINAL == set(Status)
+    assert set(Status) == OPEN | TERMINAL
     assert not OPEN & TERMINAL
 
 

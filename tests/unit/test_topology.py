@@ -110,7 +110,12 @@ def test_every_shared_queue_is_a_durable_quorum_queue_that_never_gives_up() -> N
 
 def test_a_control_queue_lives_with_its_process() -> None:
     queue = Topology().control_queue("7")
-    assert (queue.name, queue.durable, queue.exclusive, dict(queue.arguments)) == ("interlock.control.7", False, True, {})
+    assert (queue.name, queue.durable, queue.exclusive, dict(queue.arguments)) == (
+        "interlock.control.7",
+        False,
+        True,
+        {},
+    )
     binding = Topology().control_binding("7")
     assert (binding.exchange, binding.routing_key, binding.queue) == ("interlock.control", "7", queue.name)
 

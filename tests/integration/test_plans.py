@@ -1,0 +1,128 @@
+"""The plans of the hot statements: by key, on empty tables and on large ones. A plan that flips costs a factor of 60."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+from uuid_utils.compat import uuid7
+
+from executor import store as executor_store
+from interlock.acceptance.catalog import Catalog
+from interlock.acceptance.store import accept
+from interlock.adapters.postgres import HOT
+from worker import store as worker_store
+
+if TYPE_CHECKING:
+    from asyncpg.connection import LoggableConnection
+
+    Tx = asyncpg.Connection[asyncpg.Record]
+
+ACTOR = "/executor/test"
+ROWS = 200_000
+# queue, lane, worker and action hold a handful of rows, whatever is done to the product.
+LARGE = re.compile(r"Seq Scan on (execution\w*|waiting|slot|in_flight|timer|outbox)")
+HISTORY = f"""
+WITH old AS (
+    INSERT INTO execution (id, status, attempt, moves, action, root_id, pool, request_hash, finished_at)
+    SELECT id, 'completed', 1, 3, 'plan', id, 'default', '', now() FROM (SELECT gen_random_uuid() AS id
+    FROM generate_series(1, {ROWS})) s RETURNING id
+), moved AS (
+    INSERT INTO execution_transition (execution_id, move, target, attempt, epoch, actor)
+    SELECT id, 1, 'scheduled', 1, 1, '/executor/test' FROM old
+)
+INSERT INTO execution_attempt (execution_id, attempt, outcome, worker_id, started_at)
+SELECT id, 1, 'completed', id, now() FROM old
+"""
+
+
+async def explaining(database_url: str, plans: list[str]) -> Tx:
+    """Connect as the daemons do; every statement, inside functions too, adds its plan to `plans`."""
+    connection = await asyncpg.connect(database_url, server_settings=HOT)
+    await connection.execute(
+        "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
+        "SET auto_explain.log_level = notice"
+    )
+
+    def note(_connection: LoggableConnection, message: asyncpg.PostgresLogMessage) -> None:
+        plans.append(str(message))
+
+    connection.add_log_listener(note)
+    return connection
+
+
+def finish(row: asyncpg.Record) -> worker_store.Finish:
+    """The completed end of a claimed row."""
+    return worker_store.Finish(
+        id=row["id"],
+        action=row["action"],
+        attempt=row["attempt"],
+        target="completed",
+        outcome="completed",
+        result="null",
+        error=None,
+        error_class=None,
+        error_text=None,
+        fingerprint=None,
+        exit_code=None,
+        delay=0.0,
+        started_at=datetime.now(UTC),
+    )
+
+
+async def live(connection: Tx, worker: UUID, count: int) -> None:
+    """Take `count` executions through the whole path: accept, admit, claim both ways, renew, finish, release."""
+    requests = [{"id": str(uuid7()), "action": "plan"} for _ in range(count)]
+    accepted = await accept(connection, requests, catalog=Catalog(), actor=ACTOR, now=datetime.now(UTC))
+    assert all(answer.accepted for answer in accepted.answers)
+    offers = await connection.fetch(
+        "SELECT execution_id, attempt FROM in_flight WHERE pool = 'default' ORDER BY since LIMIT 5"
+    )
+    claims = [await worker_store.claim(connection, worker, [tuple(o) for o in offers], "/worker/test")]
+    claims.append(
+        await worker_store.claim_from_table(
+            connection, worker, pool="default", most=100, older=-1.0, actor="/worker/test"
+        )
+    )
+    held = [row for claim in claims for row in claim.claimed]
+    assert held
+    await worker_store.renew(connection, worker, 60.0, [(row["id"], row["attempt"]) for row in held])
+    moved, _ = await worker_store.finish(connection, worker, [finish(row) for row in held], "/worker/test")
+    assert moved == {row["id"] for row in held}
+    await executor_store.statuses(connection, moved)
+    admission = await executor_store.admit(connection, ACTOR, ended=sorted(moved))
+    assert admission.released == len(moved)
+    await executor_store.due_timers(connection)
+    await executor_store.hungry_keys(connection)
+    await executor_store.leaked_slots(connection)
+    await executor_store.lost_executions(connection)
+
+
+@pytest.mark.parametrize("rows", [0, ROWS])
+async def test_no_hot_statement_scans_a_table_that_grows(database_url: str, rows: int) -> None:
+    plans: list[str] = []
+    connection = await explaining(database_url, plans)
+    try:
+        worker = uuid4()
+        await worker_store.register(connection, worker, pool="default", capacity=20, host="here", pid=1, lease=600.0)
+        await connection.execute(
+            "INSERT INTO action (name, version, definition, checksum) VALUES ('plan', 1, $1, 'x')",
+            '{"action": "plan", "command": ["true"]}',
+        )
+        await connection.fetchval("SELECT set_limit('leaf', 'action:plan', 30, false)")
+        # Prepared while the tables are empty, as daemons on a new database do; run again when they are not.
+        await live(connection, worker, 50)
+        if rows:
+            await connection.execute("SET auto_explain.log_min_duration = -1")
+            await connection.execute(HISTORY)
+            await connection.execute("SET auto_explain.log_min_duration = 0")
+        plans.clear()
+        await live(connection, worker, 50)
+        assert len(plans) > 40, "auto_explain did not see the statements inside the functions"
+        assert [plan for plan in plans if LARGE.search(plan)] == []
+    finally:
+        await connection.close()
