@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from interlock.adapters.statements import Statements
@@ -91,6 +92,7 @@ class LostMove:
 
 async def catch_up(tx: Tx, moves: Sequence[LostMove]) -> tuple[list[Record], list[UUID]]:
     """Make these moves again, guarded; returns the messages and the ids that moved."""
+    moves = sorted(moves, key=attrgetter("id"))
     rows = await tx.fetch(
         SQL["catch_up"],
         [move.id for move in moves],

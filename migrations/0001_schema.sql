@@ -194,6 +194,7 @@ CREATE TABLE queue (
     claim_seq  bigint,
     turn       bigint      NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT now(),
+    limited_at timestamptz NOT NULL DEFAULT now(),    -- when the limit last changed: what is over it must be older
     UNIQUE (scope, name)
 ) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 CREATE INDEX queue_owed ON queue (id) WHERE owed;

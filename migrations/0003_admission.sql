@@ -479,7 +479,7 @@ BEGIN
             ON CONFLICT DO NOTHING RETURNING 1
         ) SELECT count(*) INTO filled FROM put;
     END IF;
-    UPDATE queue q SET lim = p_lim, paused = p_paused, active = q.active + filled, gated = true,
+    UPDATE queue q SET lim = p_lim, paused = p_paused, limited_at = clock_timestamp(), active = q.active + filled, gated = true,
                        owed = EXISTS (SELECT 1 FROM lane l WHERE l.parked_on = q.id)
     WHERE q.id = key.id;
     RETURN key.id;

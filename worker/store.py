@@ -98,9 +98,14 @@ async def finish(tx: Tx, worker: UUID, ends: Sequence[Finish], actor: str) -> tu
     assert row is not None  # noqa: S101 - an aggregate returns exactly one row
     moved = set(row["moved"])
     if late := [end for end in ends if end.id not in moved]:
-        names = "id attempt error_class error_text fingerprint exit_code started_at"
-        await tx.execute(SQL["keep_late"], worker, *_columns(late, names))
+        await keep_late(tx, worker, late)
     return moved, list(row["messages"] or ())
+
+
+async def keep_late(tx: Tx, worker: UUID, ends: Sequence[Finish]) -> None:
+    """Keep the ends of attempts that had lost their fence; they move nothing."""
+    names = "id attempt error_class error_text fingerprint exit_code started_at"
+    await tx.execute(SQL["keep_late"], worker, *_columns(ends, names))
 
 
 def _columns(ends: Sequence[Finish], names: str) -> list[list[Any]]:

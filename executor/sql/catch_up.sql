@@ -1,16 +1,23 @@
--- A worker's committed move that a database failover lost: make it again, from a legal source, under its attempt.
-WITH told AS (
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[]) t(id, attempt, source, target, actor)
-), held AS (
-    SELECT e.id FROM execution e WHERE e.id = ANY($1) ORDER BY e.id FOR UPDATE
-), moved AS (
+-- A worker's committed move that a database failover lost: make it again, from a legal source, under its attempt. The ids
+-- come sorted, and the index is walked in their order, so rows are locked in the order of ids.
+WITH moved AS (
     UPDATE execution e
     SET status = t.target::status, moves = e.moves + 1,
-        worker_id = CASE WHEN t.target = 'requested' THEN NULL ELSE e.worker_id END,
+        worker_id = CASE t.target WHEN 'requested' THEN NULL WHEN 'running' THEN substring(t.actor FROM '^/worker/(.+)$')::uuid
+                                  ELSE e.worker_id END,
+        started_at = CASE t.target WHEN 'running' THEN now() ELSE e.started_at END,
         finished_at = CASE WHEN is_terminal(t.target::status) THEN now() END
-    FROM told t JOIN held h ON h.id = t.id
+    FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[]) t(id, attempt, source, target, actor)
     WHERE e.id = t.id AND e.attempt = t.attempt AND e.status = t.source::status
-    RETURNING t.actor, ROW(e.id, e.epoch, e.moves, t.source, e.status, e.attempt, e.action, e.parent_id, e.pool, NULL,
-                           NULL, 'the message was ahead of the row', NULL, e.worker_id)::move AS m
+    RETURNING t.actor, e.worker_id AS holder, e.started_at,
+              ROW(e.id, e.epoch, e.moves, t.source, e.status, e.attempt, e.action, e.parent_id, e.pool, NULL, NULL,
+                  'the message was ahead of the row', NULL, e.worker_id)::move AS m
+), flying AS (
+    UPDATE in_flight f SET worker_id = moved.holder FROM moved WHERE f.execution_id = (m).id AND (m).target = 'running'
+), kept AS (
+    INSERT INTO execution_attempt (execution_id, attempt, outcome, worker_id, started_at)
+    SELECT (m).id, (m).attempt, (m).target, holder, coalesce(started_at, now()) FROM moved
+    WHERE is_terminal((m).target) AND holder IS NOT NULL
+    ON CONFLICT (execution_id, attempt) DO NOTHING
 )
 SELECT record_moves(array_agg(m), 'executor', actor) AS messages, array_agg((m).id) AS moved FROM moved GROUP BY actor

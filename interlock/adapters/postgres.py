@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from interlock.contract.errors import Poison, Transient, Unavailable
+from interlock.contract.errors import Misconfigured, Poison, Transient, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -91,6 +91,8 @@ def mapped_errors() -> Iterator[None]:
             raise BadData(f"{state}: {error}") from error
         if state[:2] in {"08", "40", "53", "55", "57", "58"}:
             raise Transient(f"{state}: {error}") from error
+        if state == "42501":
+            raise Misconfigured(f"{error}: this database user lacks a right that Interlock needs") from error
         raise
     except asyncpg.InternalClientError as error:
         # The server cut an idle connection, and its last words were unread when the next statement began.

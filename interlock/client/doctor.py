@@ -67,6 +67,7 @@ CHECKS: Final = (
     Check("I3", "active_is_slots", "a key's active count is the number of its slots"),
     Check("I3", "slots_come_back", "no slot outlives its execution's time in flight by ten seconds"),
     Check("I3", "in_flight_is_status", "exactly what is scheduled, running or cancelling is in flight"),
+    Check("I3", "over_limit", "no slot was given while its key was full"),
     Check("I4", "first_in_first_out", "a lane admits in the order in which its executions entered"),
     Check("I4", "waiting_is_rows", "a key's waiting count is the number of waiting rows of its lanes"),
     Check("I4", "waiting_is_status", "exactly what is requested and has a place waits at that place"),
@@ -83,7 +84,6 @@ FINDINGS: Final = (
     Check("", "unroutable_messages", "every message finds a queue: was one deleted on the broker?"),
     Check("", "poison_messages", "every message can be handled: look at what was put aside"),
     Check("", "no_worker", "pools with waiters have a worker: start one with INTERLOCK_POOL"),
-    Check("", "over_limit", "no key is above its limit, unless the limit was lowered: it drains"),
 )
 MIGRATIONS: Final = Check("", "migrations", "the schema is the one that this version ships")
 

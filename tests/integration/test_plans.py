@@ -1,4 +1,4 @@
-"""The plans of the hot statements: by key, on empty tables and on large ones. A plan that flips costs a factor of 60."""
+"""The plans of the hot statements: by key, on empty tables and on large ones. One that flips costs a factor of 60."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ACTOR = "/executor/test"
 ROWS = 200_000
 # queue, lane, worker and action hold a handful of rows, whatever is done to the product.
 LARGE = re.compile(r"Seq Scan on (execution\w*|waiting|slot|in_flight|timer|outbox)")
-HISTORY = f"""
+HISTORY = """
 WITH old AS (
     INSERT INTO execution (id, status, attempt, moves, action, root_id, pool, request_hash, finished_at)
     SELECT id, 'completed', 1, 3, 'plan', id, 'default', '', now() FROM (SELECT gen_random_uuid() AS id
-    FROM generate_series(1, {ROWS})) s RETURNING id
+    FROM generate_series(1, $1::int)) s RETURNING id
 ), moved AS (
     INSERT INTO execution_transition (execution_id, move, target, attempt, epoch, actor)
     SELECT id, 1, 'scheduled', 1, 1, '/executor/test' FROM old
@@ -118,7 +118,7 @@ async def test_no_hot_statement_scans_a_table_that_grows(database_url: str, rows
         await live(connection, worker, 50)
         if rows:
             await connection.execute("SET auto_explain.log_min_duration = -1")
-            await connection.execute(HISTORY)
+            await connection.execute(HISTORY, rows)
             await connection.execute("SET auto_explain.log_min_duration = 0")
         plans.clear()
         await live(connection, worker, 50)

@@ -25,6 +25,10 @@ SHORT_WORKER: Final = {name: SHORT[name] for name in ("LEASE", "RENEW", "GUARDIA
 LOST = ("running", "requested", "executor")
 
 
+def is_gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
 async def workers(deployment: Deployment) -> list[asyncpg.Record]:
     return await deployment.connection.fetch("SELECT * FROM worker ORDER BY started_at")
 
@@ -73,7 +77,7 @@ async def test_a_killed_worker_is_started_anew_and_its_execution_goes_on_after_t
     await deployment.cancel(endless)
     os.kill(first.pid, signal.SIGKILL)
     # Nothing outlives its worker, and what was being cancelled ends as its cancel says.
-    await eventually(lambda: not Path(f"/proc/{process}").exists())
+    await eventually(lambda: is_gone(process))
     await is_taken_over(deployment, gate, identity)
     await deployment.until(endless, "cancelled")
     await eventually(lambda: ids_of(completed) == {identity: 1, endless: 1})
@@ -118,7 +122,7 @@ async def test_an_action_that_kills_its_worker_each_time_is_abandoned_after_thre
     async def abandoned() -> bool:
         # Leases of the dead are ended by hand: that they are waited for is another test's concern.
         for worker in await workers(deployment):
-            if not Path(f"/proc/{worker['pid']}").exists():
+            if is_gone(worker["pid"]):
                 await deployment.connection.execute(
                     "UPDATE worker SET lease_expires_at = least(lease_expires_at, now()) WHERE id = $1", worker["id"]
                 )
