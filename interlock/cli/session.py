@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -10,12 +11,14 @@ import typer
 from interlock import settings
 from interlock.client import Client
 from interlock.contract.errors import Misconfigured
+from interlock.local.stack import FILE, Endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 T = TypeVar("T")
+STATE = Path(".run")
+"""Where `interlock up` keeps its servers unless INTERLOCK_STATE says otherwise."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The id, or any unique beginning or end of it.")]
 
@@ -26,15 +29,21 @@ def settings_of(ctx: typer.Context) -> settings.Client:
 
 
 def database_url(ctx: typer.Context) -> str:
-    """Return the database's address. Raises Misconfigured when none is set."""
-    found = settings_of(ctx).database_url
-    if found is None:
-        message = (
-            "INTERLOCK_DATABASE_URL: not set, or INTERLOCK_DATABASE_URL_FILE "
-            "(example: INTERLOCK_DATABASE_URL=postgresql://interlock@localhost/interlock)"
-        )
-        raise Misconfigured(message)
-    return found.get_secret_value()
+    """Return the database's address: the one set, or that of the stack that `interlock up` runs here.
+
+    Raises Misconfigured when there is neither.
+    """
+    given = settings_of(ctx)
+    if given.database_url is not None:
+        return given.database_url.get_secret_value()
+    state = given.state or STATE
+    if (state / FILE).exists():
+        return Endpoints.read(state).database_url
+    message = (
+        f"INTERLOCK_DATABASE_URL: not set, or INTERLOCK_DATABASE_URL_FILE, and no `interlock up` runs in {state} "
+        "(example: INTERLOCK_DATABASE_URL=postgresql://interlock@localhost/interlock)"
+    )
+    raise Misconfigured(message)
 
 
 def actions_folder(ctx: typer.Context, given: Path | None) -> Path:

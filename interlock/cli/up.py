@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from interlock.cli.session import settings_of
+from interlock.cli.session import STATE, settings_of
 from interlock.local.up import up
 
-STATE = Path(".run")
 Count = Annotated[int, typer.Option(min=1, metavar="N", help="How many processes.")]
 
 

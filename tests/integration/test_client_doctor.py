@@ -47,7 +47,8 @@ BROKEN: dict[str, tuple[Status, str]] = {
         Status.RUNNING,
         """
         WITH q AS (
-            UPDATE queue SET lim = 0, active = 1, limited_at = now() - interval '1 hour' WHERE scope = 'leaf' RETURNING id
+            UPDATE queue SET lim = 0, active = 1, limited_at = now() - interval '1 hour' WHERE scope = 'leaf'
+            RETURNING id
         )
         INSERT INTO slot (execution_id, key_id) SELECT $1, id FROM q
         """,

@@ -18,8 +18,6 @@ from interlock.adapters.postgres import HOT
 from worker import store as worker_store
 
 if TYPE_CHECKING:
-    from asyncpg.connection import LoggableConnection
-
     Tx = asyncpg.Connection[asyncpg.Record]
 
 ACTOR = "/executor/test"
@@ -48,7 +46,7 @@ async def explaining(database_url: str, plans: list[str]) -> Tx:
         "SET auto_explain.log_level = notice"
     )
 
-    def note(_connection: LoggableConnection, message: asyncpg.PostgresLogMessage) -> None:
+    def note(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
         plans.append(str(message))
 
     connection.add_log_listener(note)
