@@ -144,7 +144,7 @@ async def late_tombstones(tx: Tx) -> list[Record]:
 
 
 async def due_timers(tx: Tx) -> list[Record]:
-    """Timers that fell due: (execution_id, kind), oldest first, at most one chunk."""
+    """Timers that fell due: (execution_id, kind, attempt), oldest first, at most one chunk."""
     return await tx.fetch(SQL["due_timers"], CHUNK)
 
 

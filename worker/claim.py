@@ -159,7 +159,7 @@ class Claimer:
                 entries = await self._catalog.pinned(tx, {(c["action"], c["action_version"]) for c in claim.claimed})
             self._relay.offer(claim.messages)
             for claimed in claim.claimed:
-                self._executions.start(claimed, entries[claimed["action"], claimed["action_version"]])
+                self._executions.start(claimed, entries.get((claimed["action"], claimed["action_version"])))
         if claim.claimed:
             self._metrics.flush_size.labels("claim").observe(len(claim.claimed))
         return len(claim.claimed)

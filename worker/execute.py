@@ -109,16 +109,23 @@ class Executions:
         self._metrics = metrics
         self._log = get_logger("execute")
 
-    def start(self, claimed: Record, entry: Entry) -> None:
-        """Run one claimed execution."""
+    def start(self, claimed: Record, entry: Entry | None) -> None:
+        """Run one claimed execution; `entry` is None when this version cannot read its definition."""
         holding = Holding(id=claimed["id"], attempt=claimed["attempt"], started_at=datetime.now(UTC))
         self._holdings.add(holding)
         self._metrics.queue_wait.labels(claimed["action"]).observe(claimed["waited_seconds"])
-        holding.task = self._tasks.create_task(self._story(holding, claimed, entry))
+        self._tasks.create_task(self._story(holding, claimed, entry))
 
-    async def _story(self, holding: Holding, claimed: Record, entry: Entry) -> None:
-        outcome = await self._outcome(holding, entry, orjson.loads(claimed["params"]))
-        end = _end(holding, entry, claimed["failures"], outcome)
+    async def _story(self, holding: Holding, claimed: Record, entry: Entry | None) -> None:
+        # From here on a word to stop reaches the task; one that came before the first step is seen below.
+        holding.task = asyncio.current_task()
+        if holding.ending is not None:
+            outcome = Outcome(status=Status.CANCELLED)
+        elif entry is None:
+            outcome = failed("DefinitionUnreadable", "this worker cannot read the definition: upgrade the worker")
+        else:
+            outcome = await self._outcome(holding, entry, orjson.loads(claimed["params"]))
+        end = _end(holding, claimed, entry, outcome)
         elapsed = (datetime.now(UTC) - holding.started_at).total_seconds()
         self._metrics.execution_duration.labels(claimed["action"]).observe(elapsed)
         self._log.debug("ran", execution_id=str(holding.id), attempt=holding.attempt, outcome=end.outcome)
@@ -160,13 +167,13 @@ class Executions:
         return emit
 
 
-def _end(holding: Holding, entry: Entry, failures: int, outcome: Outcome) -> Finish:
+def _end(holding: Holding, claimed: Record, entry: Entry | None, outcome: Outcome) -> Finish:
     """Judge: the outcome as it is, a retry, or handed back when the worker itself asked it to stop."""
     target, remembered, delay = str(outcome.status), str(outcome.status), 0.0
     if outcome.status is Status.CANCELLED and holding.ending != "cancelled":
         target, remembered = Status.REQUESTED, "handed_back"
-    else:
-        wait = retry_delay(entry.action.retry, outcome.status, failures, random.random())  # noqa: S311 - jitter
+    elif entry is not None:
+        wait = retry_delay(entry.action.retry, outcome.status, claimed["failures"], random.random())  # noqa: S311 - jitter
         if wait is not None:
             target, delay = Status.REQUESTED, wait
     failure = outcome.failure
@@ -176,7 +183,7 @@ def _end(holding: Holding, entry: Entry, failures: int, outcome: Outcome) -> Fin
         told["fingerprint"] = failure.fingerprint
     return Finish(
         id=holding.id,
-        action=entry.action.action,
+        action=claimed["action"],
         attempt=holding.attempt,
         target=target,
         outcome=remembered,

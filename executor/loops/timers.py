@@ -18,8 +18,14 @@ async def timers(context: Context) -> None:
         keys = await store.hungry_keys(tx)
     if due:
         entering = [timer["execution_id"] for timer in due if timer["kind"] == "enter"]
-        late = [timer["execution_id"] for timer in due if timer["kind"] != "enter"]
-        decisions = [store.Decision(id=identity, target=Status.TIMED_OUT) for identity in sorted(set(late))]
+        late = {timer["execution_id"]: timer for timer in due if timer["kind"] != "enter"}
+        decisions = [
+            # The queue deadline is about waiting: with the attempt as its fence it misses what was admitted meanwhile.
+            store.Decision(
+                id=identity, target=Status.TIMED_OUT, attempt=timer["attempt"] if timer["kind"] == "queue" else None
+            )
+            for identity, timer in sorted(late.items())
+        ]
         async with context.transaction() as tx:
             admission = await store.admit(
                 tx, context.actor, entering=entering, decisions=decisions, reason="timed_out", keys=keys

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interlock.actions.validation import Schema
+from interlock.adapters.logs import get_logger
 from interlock.adapters.statements import Statements
 from interlock.contract.definitions import Action
 
@@ -32,6 +33,7 @@ class Catalog:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, int], Entry] = {}
+        self._log = get_logger("catalog")
 
     async def current(self, tx: Tx, names: Iterable[str]) -> dict[str, Entry]:
         """The current entry of each of `names` that is registered (withdrawn ones included)."""
@@ -42,7 +44,7 @@ class Catalog:
                 action=entry.action, version=entry.version, withdrawn=row["withdrawn"], schema=entry.schema
             )
             for row in rows
-            for entry in (found[row["name"], row["version"]],)
+            if (entry := found.get((row["name"], row["version"]))) is not None
         }
 
     async def names(self, tx: Tx) -> list[str]:
@@ -50,13 +52,19 @@ class Catalog:
         return [row["name"] for row in await tx.fetch(_SQL["action_names"])]
 
     async def pinned(self, tx: Tx, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Entry]:
-        """The entries of these (name, version) pairs; executions pin one at acceptance."""
+        """The entries of these (name, version) pairs, as far as this version can read them; executions pin one."""
         missing = sorted({pair for pair in wanted if pair not in self._kept})
         if missing:
             rows = await tx.fetch(_SQL["definitions"], [name for name, _ in missing], [v for _, v in missing])
             for row in rows:
-                action = Action.from_stored(row["definition"])
+                try:
+                    action = Action.from_stored(row["definition"])
+                    schema = Schema(action.params)
+                except ValueError as error:
+                    # Written by a newer version: this one cannot run it, and everything else goes on.
+                    self._log.error("a definition cannot be read", action=row["name"], reason=str(error))  # noqa: TRY400
+                    continue
                 self._kept[row["name"], row["version"]] = Entry(
-                    action=action, version=row["version"], withdrawn=False, schema=Schema(action.params)
+                    action=action, version=row["version"], withdrawn=False, schema=schema
                 )
         return self._kept

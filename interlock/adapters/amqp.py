@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import aio_pika
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
+from aio_pika.exceptions import DeliveryError
 
 from interlock.adapters.declarations import Declarations
 from interlock.adapters.logs import get_logger
-from interlock.adapters.subscription import Subscription
+from interlock.adapters.subscription import Subscription, broker_errors
 from interlock.contract import events
-from interlock.contract.errors import Misconfigured, Unavailable
+from interlock.contract.errors import Misconfigured, Transient, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -35,9 +35,6 @@ PUBLISH_SECONDS: Final = 10
 CANARY_SECONDS: Final = 5
 CANARY_MISSED_SECONDS: Final = 15
 LONGEST_BACKOFF: Final = 10.0
-FAILED: Final = (AMQPError, OSError, TimeoutError, ChannelInvalidStateError)
-# A publish that waits for its confirm is cancelled by the library when the connection goes.
-BROKEN: Final = (*FAILED, asyncio.CancelledError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +83,9 @@ class Session:
     async def start(self) -> None:
         """Connect for the first time. Raises Unavailable or Misconfigured, each in one line."""
         try:
-            await self._connect()
-        except FAILED as error:
+            with broker_errors():
+                await self._connect()
+        except Transient as error:
             await self._drop()
             parts = urlsplit(self._url)
             reason = " ".join((str(error) or type(error).__name__).split())
@@ -109,10 +107,11 @@ class Session:
             # Jitter keeps many processes from knocking at a returning broker at once.
             await asyncio.sleep(random.uniform(0.1, min(LONGEST_BACKOFF, 0.2 * 2**tries)))  # noqa: S311 - not a secret
             try:
-                await self._connect()
+                with broker_errors():
+                    await self._connect()
                 tries = 0
-            except (*FAILED, Misconfigured) as error:
-                self._reason = f"cannot connect: {error or type(error).__name__}"
+            except (Transient, Misconfigured) as error:
+                self._reason = f"cannot connect: {error}"
                 self._readiness.set("broker", ok=False, reason=self._reason)
 
     async def close(self) -> None:
@@ -131,7 +130,7 @@ class Session:
         """
         if not self.connected:
             return [], {}
-        results = await asyncio.gather(*(self._publish(message) for message in batch), return_exceptions=True)
+        results = await asyncio.gather(*(self._publish_one(message) for message in batch), return_exceptions=True)
         confirmed: list[int] = []
         unroutable: dict[int, str] = {}
         for message, result in zip(batch, results, strict=True):
@@ -140,16 +139,20 @@ class Session:
             elif isinstance(result, DeliveryError):
                 self._pools.discard(message.routing_key)
                 unroutable[message.id] = f"{message.exchange}/{message.routing_key}: no queue takes it"
-            elif isinstance(result, BROKEN):
-                self.distrust(f"publishing failed: {result or type(result).__name__}")
+            elif isinstance(result, Transient):
+                self.distrust(f"publishing failed: {result}")
             else:
                 raise result
         return confirmed, unroutable
 
+    async def _publish_one(self, message: Message) -> None:
+        with broker_errors():
+            await self._publish(message)
+
     async def _publish(self, message: Message) -> None:
         exchange = self._exchanges.get(message.exchange)
         if exchange is None:
-            raise ChannelInvalidStateError("not connected")
+            raise Transient("not connected")
         if message.exchange == "dispatch" and message.routing_key not in self._pools:
             await self._ensure_pool(message.routing_key)
         await exchange.publish(
@@ -209,15 +212,16 @@ class Session:
 
     async def _count_consumers(self) -> None:
         try:
-            async with self._links[1].channel() as channel:
-                for subscription, _ in self._subscriptions:
-                    if subscription.consuming and not subscription.queue.exclusive:
-                        queue = await channel.declare_queue(
-                            subscription.queue.name, passive=True, timeout=CONNECT_SECONDS
-                        )
-                        if queue.declaration_result.consumer_count == 0:
-                            self.distrust(f"nobody consumes {subscription.queue.name}")
-        except FAILED as error:
+            with broker_errors():
+                async with self._links[1].channel() as channel:
+                    for subscription, _ in self._subscriptions:
+                        if subscription.consuming and not subscription.queue.exclusive:
+                            queue = await channel.declare_queue(
+                                subscription.queue.name, passive=True, timeout=CONNECT_SECONDS
+                            )
+                            if queue.declaration_result.consumer_count == 0:
+                                self.distrust(f"nobody consumes {subscription.queue.name}")
+        except Transient as error:
             self.distrust(f"a queue cannot be inspected: {error}")
 
     async def _connect(self) -> None:
@@ -263,9 +267,10 @@ class Session:
         links, self._links = self._links, []
         for connection in links:
             try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await connection.close()
-            except FAILED as error:
+                with broker_errors():
+                    async with asyncio.timeout(CONNECT_SECONDS):
+                        await connection.close()
+            except Transient as error:
                 self._log.debug("closing a broken connection", reason=str(error))
 
 

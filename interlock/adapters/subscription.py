@@ -8,17 +8,45 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+from aio_pika.exceptions import AMQPError, DeliveryError
 
 from interlock.adapters.logs import get_logger
+from interlock.contract.errors import Transient
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
     from interlock.contract.topology import Queue
+
+
+@contextmanager
+def broker_errors() -> Iterator[None]:
+    """Map to Transient what the library raises when a connection dies under a call; what a message did wrong passes.
+
+    It has many words for that: its own errors, the socket's, RuntimeError, a bare Exception, and a CancelledError
+    that nobody asked for.
+    """
+    try:
+        yield
+    except DeliveryError:
+        raise
+    except (AMQPError, OSError, TimeoutError, RuntimeError, asyncio.InvalidStateError) as error:
+        raise Transient(str(error) or type(error).__name__) from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise Transient("the connection was closed under a call") from error
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise Transient("the connection was lost under a call") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +120,9 @@ class Subscription:
         """Acknowledge `last` and everything before it."""
         if last.channel is self._channel:
             try:
-                await last.message.ack(multiple=True)
-            except (AMQPError, ChannelInvalidStateError, OSError) as error:
+                with broker_errors():
+                    await last.message.ack(multiple=True)
+            except Transient as error:
                 self._log.debug("not acknowledged, will come again", reason=str(error))
 
     async def pause(self) -> None:
@@ -101,11 +130,12 @@ class Subscription:
         self._wanted = False
         remote, tag, self._tag = self._remote, self._tag, None
         try:
-            if remote is not None and tag is not None:
-                await remote.cancel(tag)
-            while self._buffer:
-                await self._buffer.popleft().message.nack(requeue=True)
-        except (AMQPError, ChannelInvalidStateError, OSError) as error:
+            with broker_errors():
+                if remote is not None and tag is not None:
+                    await remote.cancel(tag)
+                while self._buffer:
+                    await self._buffer.popleft().message.nack(requeue=True)
+        except Transient as error:
             self._log.debug("the broker takes it back by itself", reason=str(error))
 
     async def resume(self) -> None:
@@ -114,6 +144,7 @@ class Subscription:
             return
         self._wanted = True
         try:
-            await self._consume()
-        except (AMQPError, ChannelInvalidStateError, OSError) as error:
+            with broker_errors():
+                await self._consume()
+        except Transient as error:
             self._log.debug("consumes from the next connect on", reason=str(error))

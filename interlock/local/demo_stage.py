@@ -94,14 +94,15 @@ async def staged(stack: Stack, checkout: Path) -> AsyncIterator[Stage]:
             workers=WORKERS,
             env=_environment(topology, checkout),
         )
+        whole = False
         try:
             await daemons.start()
             yield Stage(database_url=database_url, topology=topology, pool=pool, ground=ground, daemons=daemons)
-        except BaseException:
-            # Whatever ended the demo early, Ctrl-C included: nobody waits for the rest of the work.
-            daemons.kill()
-            raise
+            whole = True
         finally:
+            if not whole:
+                # Whatever ended the demo early, Ctrl-C included: nobody waits for the rest of the work.
+                daemons.kill()
             await daemons.stop()
 
 

@@ -104,7 +104,7 @@ class Postgres:
         except FileNotFoundError:
             return False
         # The eighth line is the state; the first tells our server's file from one that a crash left behind.
-        return self._child is not None and lines[0] == str(self._child.pid) and lines[7:8] == ["ready   "]
+        return self._child is not None and lines[:1] == [str(self._child.pid)] and lines[7:8] == ["ready   "]
 
     def _binaries(self) -> Path:
         """Return a folder with initdb and postgres that the server's user may run."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
@@ -81,7 +81,7 @@ async def test_a_withdrawn_action_is_refused(world: World) -> None:
         "no",
         7,
         ["x"],
-        str(uuid4()),
+        "1448eb06-1741-4c98-9aff-799854fcb9e5",
         "00000000-0000-7000-8000-000000000000",
         "ffffffff-ffff-7fff-bfff-ffffffffffff",
     ],
