@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from executor import store
 from executor.handlers.outgoing import Outgoing
 from interlock.adapters.logs import get_logger
-from interlock.adapters.postgres import BadData, transaction
+from interlock.adapters.postgres import transaction
 from interlock.contract import events
-from interlock.contract.errors import Transient
+from interlock.contract.errors import Misconfigured, Poison, Transient
 
 if TYPE_CHECKING:
     from asyncpg import Pool
@@ -119,15 +119,10 @@ class Consumer:
                 outgoing = await handler(tx, batch)
                 if outgoing.parked:
                     await store.park(tx, outgoing.parked)
-        except BadData as error:
-            if len(batch) > 1:
-                half = len(batch) // 2
-                await self._flush(handler, batch[:half])
-                await self._flush(handler, batch[half:])
-                return
-            self._log.warning("parked one event", reason=error.reason, detail=str(error))
-            async with transaction(self._pool) as tx:
-                await store.park(tx, [self._poison(batch[0], error)])
+        except (Transient, Misconfigured):
+            raise
+        except Exception as error:  # noqa: BLE001 - a delivery ends here: one event must not stop all that follow it
+            await self._split(handler, batch, error)
             return
         for parked in outgoing.parked:
             self._metrics.messages.labels("any", "poison").inc()
@@ -135,6 +130,18 @@ class Consumer:
         self._metrics.flush_size.labels(self._queue).observe(len(batch))
         self._relay.offer(outgoing.messages)
         await self.admit_on(outgoing.more)
+
+    async def _split(self, handler: Handler, batch: Sequence[Any], error: Exception) -> None:
+        """Halve until the one event is found that cannot be handled; that one is parked with its reason."""
+        if len(batch) > 1:
+            half = len(batch) // 2
+            await self._flush(handler, batch[:half])
+            await self._flush(handler, batch[half:])
+            return
+        reason = error.reason if isinstance(error, Poison) else "bug"
+        self._log.error("parked one event", reason=reason, exc_info=None if isinstance(error, Poison) else error)
+        async with transaction(self._pool) as tx:
+            await store.park(tx, [self._poison(batch[0], reason, str(error) or type(error).__name__)])
 
     async def admit_on(self, keys: list[int]) -> None:
         """Go on admitting where room is left; a crash in between leaves the keys marked as owed."""
@@ -144,16 +151,13 @@ class Consumer:
             self._relay.offer(admission.messages)
             keys = admission.more if admission.admitted else []
 
-    def _poison(self, event: events.Event | store.Parked, error: BadData) -> store.Parked:
+    def _poison(self, event: events.Event | store.Parked, reason: str, detail: str) -> store.Parked:
         if isinstance(event, store.Parked):
             return event
         body, content_type = events.encode([event])
-        return store.Parked(
-            queue=self._queue, reason=error.reason, detail=str(error), content_type=content_type, body=body
-        )
+        return store.Parked(queue=self._queue, reason=reason, detail=detail, content_type=content_type, body=body)
 
     async def _park_only(self, tx: Tx, batch: Sequence[events.Event | store.Parked]) -> Outgoing:
         del tx
-        stray = BadData("nothing here handles an event of this type")
-        stray.reason = self._stray_reason
-        return Outgoing(parked=[self._poison(event, stray) for event in batch])
+        detail = "nothing here handles an event of this type"
+        return Outgoing(parked=[self._poison(event, self._stray_reason, detail) for event in batch])

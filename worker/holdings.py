@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Holding:
-    """One claimed attempt. `ending` says why it was told to stop: cancelled, handed_back or gone."""
+    """One claimed attempt. `ending` says why it was told to stop: cancelled, handed_back or gone.
+
+    `task` is set by the task itself, at its first step: one that is cancelled before could not hand over its end.
+    """
 
     id: UUID
     attempt: int
@@ -94,8 +97,7 @@ class Holdings:
             return
         holding.ending = reason
         if holding.task is not None:
-            # Not before its first step: a task that is cancelled before never gets to hand over its end.
-            asyncio.get_running_loop().call_soon(holding.task.cancel)
+            holding.task.cancel()
 
     def end_all(self, reason: str) -> None:
         """Tell all to stop."""

@@ -62,7 +62,7 @@ class Catalog:
                     schema = Schema(action.params)
                 except ValueError as error:
                     # Written by a newer version: this one cannot run it, and everything else goes on.
-                    self._log.error("a definition cannot be read", action=row["name"], reason=str(error))  # noqa: TRY400
+                    self._log.error("a definition cannot be read", action=row["name"], reason=str(error))
                     continue
                 self._kept[row["name"], row["version"]] = Entry(
                     action=action, version=row["version"], withdrawn=False, schema=schema

@@ -18,6 +18,7 @@ from aio_pika.exceptions import DeliveryError
 
 from interlock.adapters.declarations import Declarations
 from interlock.adapters.logs import get_logger
+from interlock.adapters.properties import read_any_properties
 from interlock.adapters.subscription import Subscription, broker_errors
 from interlock.contract import events
 from interlock.contract.errors import Misconfigured, Transient, Unavailable
@@ -82,6 +83,7 @@ class Session:
 
     async def start(self) -> None:
         """Connect for the first time. Raises Unavailable or Misconfigured, each in one line."""
+        read_any_properties()
         try:
             with broker_errors():
                 await self._connect()

@@ -43,7 +43,7 @@ def broker_errors() -> Iterator[None]:
         if task is None or task.cancelling():
             raise
         raise Transient("the connection was closed under a call") from error
-    except Exception as error:
+    except Exception as error:  # a bare one is what the library raises for a lost connection; others pass
         if type(error) is not Exception:
             raise
         raise Transient("the connection was lost under a call") from error

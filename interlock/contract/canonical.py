@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def storable(value: JsonValue, depth: int = 0) -> JsonValue:
         return storable_text(value)
     if isinstance(value, bool) or value is None:
         return value
-    if not math.isfinite(value) or not -_LARGEST <= value < _LARGEST:
+    if not -_LARGEST <= value < _LARGEST:  # NaN, too, is not; and an integer may be too large to be asked as a float
         raise ValueError("the value holds a number that is not finite or does not fit in 64 bits")
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

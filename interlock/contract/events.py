@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -152,18 +152,7 @@ class OutboxWaiting(_Envelope):
 
 
 Event = StatusChanged | Completed | Scheduled | Cancel | CancelRequested | Requested | Canary | OutboxWaiting
-TYPES = frozenset(
-    {
-        "execution.status_changed",
-        "execution.completed",
-        "execution.scheduled",
-        "execution.cancel",
-        "execution.cancel_requested",
-        "execution.requested",
-        "worker.canary",
-        "outbox.waiting",
-    }
-)
+TYPES = frozenset(get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(Event))
 _ONE: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 _MANY: TypeAdapter[list[Event]] = TypeAdapter(list[Annotated[Event, Field(discriminator="type")]])
 
@@ -276,10 +265,17 @@ def _dump(document: object) -> bytes:
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
+def _document(event: Event) -> dict[str, Any]:
+    if not isinstance(event, Requested):
+        return event.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    # A client's data goes out as it came in, also names that are no Unicode.
+    return {**event.model_dump(mode="json", exclude_unset=True, exclude={"data"}), "data": event.data}
+
+
 def encode(events: Sequence[Event]) -> tuple[bytes, str]:
     """The body and content type of one message: a single event as SINGLE, several as BATCH."""
     # What was said is said again, an explicit null too: `from` is null for a row that had no status before.
-    documents = [event.model_dump(mode="json", by_alias=True, exclude_unset=True) for event in events]
+    documents = [_document(event) for event in events]
     return (_dump(documents[0]), SINGLE) if len(documents) == 1 else (_dump(documents), BATCH)
 
 

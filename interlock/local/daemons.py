@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from interlock.contract.errors import Unavailable
@@ -144,16 +145,15 @@ class Daemons:
         roles: tuple[Role, Role] = ("executor", "worker")
         first = [self._new(role) for role in roles for _ in range(self._first[role])]
         try:
-            async with asyncio.TaskGroup() as starting:
-                for daemon in first:
-                    starting.create_task(daemon.start())
+            async with AsyncExitStack() as undo:
+                # Failed or cancelled: nothing may outlive the attempt.
+                undo.push_async_callback(self.stop)
+                async with asyncio.TaskGroup() as starting:
+                    for daemon in first:
+                        starting.create_task(daemon.start())
+                undo.pop_all()
         except ExceptionGroup as failed:
-            await self.stop()
             raise failed.exceptions[0] from None
-        except BaseException:
-            # Cancelled while starting: nothing may outlive the attempt.
-            await self.stop()
-            raise
 
     async def stop(self) -> None:
         """Stop all of them, workers before executors, so that what workers still say finds a reader. Idempotent."""

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Self
@@ -112,14 +113,13 @@ class Stack:
         """Start what is not given, both at once. Raises Unavailable, with nothing left running."""
         database_url, amqp_url = self._given
         self._place = places.take(self._state, self._name)
-        try:
+        async with AsyncExitStack() as undo:
+            # Failed or cancelled: a start that is given up must not leave servers behind.
+            undo.push_async_callback(self.stop)
             self._endpoints = await self._start_in(self._place, database_url, amqp_url)
             self._announced = self._place.state if self._place.keep else self._place.folder
             self._endpoints.write(self._announced)
-        except BaseException:
-            # Also when cancelled: a start that is given up must not leave servers behind.
-            await self.stop()
-            raise
+            undo.pop_all()
 
     async def stop(self) -> None:
         """Stop what was started and remove what is not kept. Idempotent."""

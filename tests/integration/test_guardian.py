@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
     for process in begun:
         process.kill()
         process.wait()
+    # A guardian that is killed itself cannot kill what its workers daemonized: every pid told is in the folder.
+    for told in tmp_path.glob("*-*"):
+        with suppress(ProcessLookupError, ValueError):
+            os.kill(int(told.name.rpartition("-")[2]), signal.SIGKILL)
 
 
 def _alive(pid: int) -> bool:

@@ -130,6 +130,7 @@ UNUSABLE: list[dict[str, Any]] = [
     {"id": "ffffffff-ffff-7fff-bfff-ffffffffffff"},
     {"id": "7", "params": {"large": 10**30}},
     {"id": "7", "params": {"half": "\ud800"}},
+    {"id": "7", "params": {"\ud800": 1}},
     {"id": ["\ud800"]},
     {"id": "\0"},
 ]
