@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 QUIET_LIBRARIES: Final = ("uvicorn", "aio_pika", "httpx", "httpcore")
 """Libraries whose `info` is about themselves: only their warnings reach the operator, unless the level is debug."""
-MUTE_LIBRARIES: Final = ("aiormq",)
+MUTE_LIBRARIES: Final = ("aiormq", "asyncpg")
 """Libraries that log what they also raise: our adapters say it once, in our words, unless the level is debug."""
 
 

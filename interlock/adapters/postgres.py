@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from interlock.contract.errors import Misconfigured, Poison, Transient, Unavailable
+from interlock.contract.errors import InterlockError, Misconfigured, Poison, Transient, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -27,6 +28,9 @@ HOT = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+
+
+FOREIGN = (asyncpg.PostgresError, asyncpg.InternalClientError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class BadData(Poison):
@@ -85,25 +89,33 @@ def mapped_errors() -> Iterator[None]:
     """Map what asyncpg raises to the error tree: BadData for the rows' fault, Transient for everything passing."""
     try:
         yield
-    except asyncpg.PostgresError as error:
+    except FOREIGN as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # What the library says about a call that was cut short must not take the place of the cancellation.
+            raise asyncio.CancelledError from error
+        meaning = _meaning(error)
+        if meaning is None:
+            raise
+        raise meaning from error
+
+
+def _meaning(error: BaseException) -> InterlockError | None:
+    """What an error of the library is for us; None is a bug and passes as it is."""
+    if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         if state[:2] in {"22", "23"} or state == "54000":
-            raise BadData(f"{state}: {error}") from error
+            return BadData(f"{state}: {error}")
         if state[:2] in {"08", "40", "53", "55", "57", "58"}:
-            raise Transient(f"{state}: {error}") from error
+            return Transient(f"{state}: {error}")
         if state == "42501":
-            raise Misconfigured(f"{error}: this database user lacks a right that Interlock needs") from error
-        raise
-    except asyncpg.InternalClientError as error:
+            return Misconfigured(f"{error}: this database user lacks a right that Interlock needs")
+        return None
+    if isinstance(error, asyncpg.InternalClientError):
         # The server cut an idle connection, and its last words were unread when the next statement began.
-        if "another operation" in str(error):
-            raise Transient(str(error)) from error
-        raise
-    except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
-        # A value that cannot be sent is an InterfaceError and a ValueError.
-        if isinstance(error, ValueError):
-            raise BadData(str(error)) from error
-        raise Transient(str(error) or type(error).__name__) from error
+        return Transient(str(error)) if "another operation" in str(error) else None
+    # A value that cannot be sent is an InterfaceError and a ValueError.
+    return BadData(str(error)) if isinstance(error, ValueError) else Transient(str(error) or type(error).__name__)
 
 
 @asynccontextmanager
