@@ -108,8 +108,10 @@ async def _publish(amqp_url: str, bodies: list[bytes]) -> None:
 
 async def _until_finished(connection: asyncpg.Connection, count: int) -> None:
     statement = """
-        SELECT (SELECT count(*) FROM execution) = $1 AND NOT EXISTS (SELECT 1 FROM in_flight)
-           AND NOT EXISTS (SELECT 1 FROM waiting) AND NOT EXISTS (SELECT 1 FROM slot)"""
+        SELECT CASE
+            WHEN EXISTS (SELECT 1 FROM in_flight) OR EXISTS (SELECT 1 FROM waiting) OR EXISTS (SELECT 1 FROM slot)
+            THEN false
+            ELSE (SELECT count(*) FROM execution) = $1 END"""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not await connection.fetchval(statement, count):  # noqa: ASYNC110 - it watches another process
             await asyncio.sleep(0.05)

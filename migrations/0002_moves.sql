@@ -51,6 +51,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     messages message[];
+    finished_at text := iso_utc(now());
 BEGIN
     IF p_moves IS NULL THEN
         RETURN NULL;
@@ -64,17 +65,23 @@ BEGIN
     WHERE f.execution_id = m.id AND m.source IN ('scheduled', 'running', 'cancelling')
       AND (m.target = 'requested' OR is_terminal(m.target));
 
-    DELETE FROM timer t USING unnest(p_moves) m
-    WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.target = 'scheduled' AND t.kind IN ('enter', 'queue'))
-                                    OR (m.source = 'running' AND t.kind = 'run'));
+    IF EXISTS (SELECT 1 FROM timer) THEN
+        DELETE FROM timer t USING unnest(p_moves) m
+        WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.target = 'scheduled' AND t.kind IN ('enter', 'queue'))
+                                        OR (m.source = 'running' AND t.kind = 'run'));
+    END IF;
     INSERT INTO timer (execution_id, kind, due)
     SELECT id, 'enter', coalesce(due, now()) FROM unnest(p_moves) WHERE source IS NOT NULL AND target = 'requested'
     ON CONFLICT (execution_id, kind) DO UPDATE SET due = excluded.due;
 
     WITH m AS (
-        SELECT u.*, row_number() OVER (PARTITION BY pool, target) - 1 AS place, count(*) OVER (PARTITION BY pool, target) AS pool_total,
-               (row_number() OVER () - 1) / 500 AS part  -- a message has at most 500 events
-        FROM unnest(p_moves) u
+        SELECT u.*, (n - 1) / 500 AS part  -- a message has at most 500 events
+        FROM unnest(p_moves) WITH ORDINALITY u(id, epoch, number, source, target, attempt, action, parent_id, pool, lane_id,
+                                               seq, reason, due, worker_id, n)
+    ), scheduled AS (
+        SELECT id, epoch, number, attempt, pool, row_number() OVER (PARTITION BY pool) - 1 AS place,
+               count(*) OVER (PARTITION BY pool) AS pool_total
+        FROM unnest(p_moves) WHERE target = 'scheduled'
     ), live AS MATERIALIZED (
         SELECT pool, live_workers(pool) AS workers FROM (SELECT DISTINCT pool FROM unnest(p_moves) WHERE target = 'scheduled') p
     ), event (role, exchange, routing_key, part, body) AS (
@@ -89,15 +96,15 @@ BEGIN
                part, cloud_event('execution.completed', id || '/' || epoch || '/completed', p_actor, id,
                    '{"id":"' || id || '","action":' || to_json(action) || ',"status":"' || target || '","attempt":' || attempt
                    || ',"epoch":' || epoch || ',"parent_id":' || coalesce('"' || parent_id || '"', 'null')
-                   || ',"finished_at":"' || iso_utc(now()) || '"}')
+                   || ',"finished_at":"' || finished_at || '"}')
         FROM m WHERE is_terminal(target)
         UNION ALL
         -- Split evenly over the live workers, at most 100 ids in a message.
-        SELECT 'executor', 'dispatch', m.pool,
+        SELECT 'executor', 'dispatch', s.pool,
                place % greatest(ceil(pool_total / 100.0)::int, least(pool_total, live.workers)),
                cloud_event('execution.scheduled', id || '/' || epoch || '/' || number, p_actor, id,
                    '{"id":"' || id || '","attempt":' || attempt || '}')
-        FROM m JOIN live ON live.pool = m.pool WHERE target = 'scheduled'
+        FROM scheduled s JOIN live ON live.pool = s.pool
         UNION ALL
         -- Only workers publish completions: tell one that some are waiting.
         SELECT 'executor', 'relay', 'worker', 0,
@@ -111,7 +118,7 @@ BEGIN
     ), put AS (
         INSERT INTO outbox (role, exchange, routing_key, events, body, claimed_until)
         SELECT role, exchange, routing_key, count(*),
-               CASE count(*) WHEN 1 THEN min(body) ELSE '[' || string_agg(body, ',') || ']' END,
+               CASE count(*) WHEN 1 THEN string_agg(body, ',') ELSE '[' || string_agg(body, ',') || ']' END,
                CASE WHEN role = p_role THEN now() + interval '1 second' END
         FROM event GROUP BY role, exchange, routing_key, part
         RETURNING outbox.id, outbox.role, outbox.exchange, outbox.routing_key, outbox.events, outbox.body

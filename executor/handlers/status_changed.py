@@ -7,6 +7,7 @@ statement with its attempt, and by nothing else. It publishes no completions.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from executor import store
@@ -40,13 +41,16 @@ class ExecutionManager:
         rows = await store.statuses(tx, {event.data.id for event in batch})
         behind: list[store.LostMove] = []
         returned: list[UUID] = []
+        verdicts: Counter[Verdict] = Counter()
         for event in batch:
             verdict = _compare(rows.get(event.data.id), event)
-            self._count(verdict, event)
+            verdicts[verdict] += 1
+            self._note(verdict, event)
             if verdict is Verdict.BEHIND and event.data.source is not None:
                 behind.append(_lost_move(event))
             elif verdict is Verdict.UNCHANGED and event.data.target is Status.REQUESTED:
                 returned.append(event.data.id)
+        self._count(verdicts)
         if behind:
             outgoing.messages, moved = await store.catch_up(tx, behind)
             self._log.warning("rows were behind their messages", moved=[str(identity) for identity in moved])
@@ -55,18 +59,19 @@ class ExecutionManager:
             outgoing.add(await store.admit(tx, self._actor, entering=sorted(set(returned))))
         return outgoing
 
-    def _count(self, verdict: Verdict, event: events.StatusChanged) -> None:
+    def _note(self, verdict: Verdict, event: events.StatusChanged) -> None:
         data = event.data
         if verdict is Verdict.UNCHANGED:
-            self._metrics.writes_skipped.inc()
-            self._metrics.messages.labels("execution.status_changed", "processed").inc()
             self._log.debug("status unchanged", execution_id=str(data.id), status=data.target, attempt=data.attempt)
-        elif verdict is Verdict.BEHIND:
-            self._metrics.behind.inc()
-            self._metrics.messages.labels("execution.status_changed", "processed").inc()
-        else:
-            self._metrics.messages.labels("execution.status_changed", "stale").inc()
+        elif verdict is Verdict.STALE:
             self._log.debug("stale", execution_id=str(data.id), told=data.target, attempt=data.attempt)
+
+    def _count(self, verdicts: Counter[Verdict]) -> None:
+        messages, kind = self._metrics.messages, "execution.status_changed"
+        self._metrics.writes_skipped.inc(verdicts[Verdict.UNCHANGED])
+        self._metrics.behind.inc(verdicts[Verdict.BEHIND])
+        messages.labels(kind, "processed").inc(verdicts[Verdict.UNCHANGED] + verdicts[Verdict.BEHIND])
+        messages.labels(kind, "stale").inc(verdicts[Verdict.STALE])
 
 
 def _compare(row: Record | None, event: events.StatusChanged) -> Verdict:

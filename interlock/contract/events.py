@@ -27,6 +27,7 @@ BATCH = "application/cloudevents-batch+json"
 MAX_EVENT_BYTES = 1024 * 1024
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_EVENTS = 500
+_NESTING = (dict, list)
 MAX_DEPTH = 200
 
 
@@ -176,7 +177,7 @@ def decode(body: bytes, content_type: str | None) -> tuple[list[Event], list[Unu
         documents = _documents(body, content_type)
     except Malformed as error:
         return [], [Unusable(body, error.reason, str(error))]
-    if len(body) <= MAX_EVENT_BYTES and not any(_too_deep(document) for document in documents):
+    if len(body) <= MAX_EVENT_BYTES and not _too_deep(documents):
         try:
             return _MANY.validate_python(documents), []
         except ValidationError:
@@ -230,7 +231,7 @@ def _no_constant(name: str) -> NoReturn:
 def _event(document: object) -> Event:
     if not isinstance(document, dict):
         raise Malformed("an event is a JSON object", "malformed_event")
-    if _too_deep(document):
+    if _too_deep([document]):
         raise Malformed(f"an event may be nested {MAX_DEPTH} levels deep: flatten its data", "too_deep")
     if len(_dump(document)) > MAX_EVENT_BYTES:
         raise Malformed(f"an event may have {MAX_EVENT_BYTES} bytes: pass a reference instead of the data", "oversized")
@@ -250,11 +251,10 @@ def _event(document: object) -> Event:
         raise Malformed(f"{document['type']}: {field}: {first['msg']}", "malformed_event") from error
 
 
-def _too_deep(document: object) -> bool:
+def _too_deep(level: list[Any]) -> bool:
     """Tell by levels rather than by recursion: what is read here must also be written again without overflowing."""
-    level = [document]
     for _ in range(MAX_DEPTH + 1):
-        nested = [value for value in level if isinstance(value, dict | list)]
+        nested = [value for value in level if isinstance(value, _NESTING)]
         if not nested:
             return False
         level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
