@@ -118,6 +118,7 @@ class Client(Reporting):
     amqp_url: AmqpUrl | None = None
     prefix: Name = "interlock"
     actions: Path | None = None
+    functions: Annotated[tuple[str, ...], BeforeValidator(comma_list)] = ()
     state: Path | None = None
 
 

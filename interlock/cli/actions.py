@@ -8,17 +8,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from interlock.actions.definition import duplicates
 from interlock.actions.files import load
+from interlock.actions.modules import load_modules
 from interlock.cli import output
-from interlock.cli.session import Json, actions_folder, with_client
+from interlock.cli.session import Json, places_of_actions, with_client
 from interlock.contract.errors import InvalidDefinition
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from interlock.actions.definition import Definition
     from interlock.client import Client
     from interlock.client.records import Applied, Registered
 
 Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Default: INTERLOCK_ACTIONS.")]
+Modules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--module", "-m", metavar="MODULE", help="Also its decorated functions. Default: INTERLOCK_FUNCTIONS."
+    ),
+]
 _PROBLEM = re.compile(r"(?P<file>.*?):(?P<line>\d+): (?P<message>.*)")
 
 
@@ -51,11 +61,22 @@ def _row(each: Registered) -> tuple[object, ...]:
     return each.name, each.version, action.runner, action.pool, limit, each.active, each.waiting, remark
 
 
-def check(ctx: typer.Context, folder: Folder = None, *, json: Json = False) -> int:
+def _definitions(ctx: typer.Context, folder: Path | None, modules: Sequence[str] | None) -> list[Definition]:
+    place, names = places_of_actions(ctx, folder, modules)
+    found = [*(load(place) if place else ()), *load_modules(names)]
+    repeated = [
+        f"{later.place}: the action {later.action.action} is already defined at {first.place}; rename or remove one"
+        for first, later in duplicates(found)
+    ]
+    if repeated:
+        raise InvalidDefinition("\n".join(repeated))
+    return found
+
+
+def check(ctx: typer.Context, folder: Folder = None, *, module: Modules = None, json: Json = False) -> int:
     """Check every file of a folder and report all problems as `file:line: message`. Needs no database."""
-    place = actions_folder(ctx, folder)
     try:
-        definitions = load(place)
+        definitions = _definitions(ctx, folder, module)
     except InvalidDefinition as invalid:
         if not json:
             raise
@@ -66,7 +87,8 @@ def check(ctx: typer.Context, folder: Folder = None, *, json: Json = False) -> i
     if json:
         output.document({"valid": True, "actions": [_described(each) for each in definitions]})
     else:
-        output.line(f"{len(definitions)} definitions in {place} can be used")
+        count = len(definitions)
+        output.line(f"{count} {'definition' if count == 1 else 'definitions'} can be used")
     return 0
 
 
@@ -78,16 +100,17 @@ def apply(
     ctx: typer.Context,
     folder: Folder = None,
     *,
+    module: Modules = None,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Withdraw registered actions that the folder does not define.")
+        bool, typer.Option("--prune", help="Withdraw registered actions that are not defined here any more.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Register a folder of definitions. What changed gets a new version; what runs goes on with the one it has.
+    """Register definitions. What changed gets a new version; what runs goes on with the one it has.
 
     A live limit changes only when its definition's does.
     """
-    actions = [definition.action for definition in load(actions_folder(ctx, folder))]
+    actions = [definition.action for definition in _definitions(ctx, folder, module)]
 
     async def work(client: Client) -> Applied:
         return await client.apply_actions(actions, prune=prune)
@@ -111,4 +134,4 @@ def apply(
     for name, limit in applied.limits.items():
         output.line(f"limit of {name}: {'none' if limit is None else limit}")
     if not actions:
-        output.say("the folder holds no definitions")
+        output.say("nothing is defined there")

@@ -14,7 +14,7 @@ from interlock.contract.errors import Misconfigured
 from interlock.local.stack import FILE, Endpoints
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 T = TypeVar("T")
 STATE = Path(".run")
@@ -46,14 +46,21 @@ def database_url(ctx: typer.Context) -> str:
     raise Misconfigured(message)
 
 
-def actions_folder(ctx: typer.Context, given: Path | None) -> Path:
-    """Return the folder of definitions: the one given, or that of the settings. Raises Misconfigured without one."""
-    folder = given or settings_of(ctx).actions
-    if folder is None:
+def places_of_actions(
+    ctx: typer.Context, folder: Path | None, modules: Sequence[str] | None
+) -> tuple[Path | None, Sequence[str]]:
+    """Return where definitions are: a folder, and modules of decorated functions; those given, or the settings'.
+
+    Raises Misconfigured when there is neither.
+    """
+    given = settings_of(ctx)
+    folder, modules = folder or given.actions, modules or given.functions
+    if folder is None and not modules:
         raise Misconfigured(
-            "INTERLOCK_ACTIONS: not set; name the folder of action definitions, there or as an argument"
+            "INTERLOCK_ACTIONS: not set; name the folder of action definitions, there or as an argument, or a module "
+            "of decorated functions with --module"
         )
-    return folder
+    return folder, modules
 
 
 def with_client(ctx: typer.Context, work: Callable[[Client], Awaitable[T]], *, statement_seconds: float = 30.0) -> T:

@@ -76,13 +76,15 @@ class _Ending:
 
 
 async def _prepare(endpoints: Endpoints, logs: Path, *, own_broker: bool) -> None:
-    """Bring the schema up to date and, on a broker that is not ours, the topology."""
+    """Bring the schema up to date, on a broker that is not ours the topology too, and register what is defined."""
     env = {
         **inherited(),
         "INTERLOCK_DATABASE_URL": endpoints.database_url,
         "INTERLOCK_AMQP_URL": endpoints.amqp_url,
     }
-    commands = [("migrate",)] if own_broker else [("migrate",), ("broker", "setup")]
+    commands: list[tuple[str, ...]] = [("migrate",)] if own_broker else [("migrate",), ("broker", "setup")]
+    if env.get("INTERLOCK_ACTIONS") or env.get("INTERLOCK_FUNCTIONS"):
+        commands.append(("actions", "apply"))
     for words in commands:
         name = "-".join(words)
         child = Child(name, [sys.executable, "-c", CLI, *words], log=logs / f"{name}.log", env=env)
