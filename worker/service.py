@@ -93,7 +93,7 @@ class Service:
     async def _serve(self, pool: Pool[Any], lease_pool: Pool[Any], health: HealthServer | None) -> None:
         settings, session, topology = self._settings, self._session, self._topology
         dispatch = session.subscribe(
-            topology.pool_queue(settings.pool), binding=topology.pool_binding(settings.pool), prefetch=2
+            topology.pool_queue(settings.pool), binding=topology.pool_binding(settings.pool), prefetch=4
         )
         nudges = session.subscribe(topology.relay_queue)
         relay = Relay(pool, session, "worker", self._metrics, settings.sweep)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from interlock.contract.canonical import canonical_json, checksum, storable, storable_text
+from interlock.contract.canonical import canonical_json, checksum, storable_text
 from interlock.contract.definitions import Name, Pool
 from interlock.contract.errors import InvalidParams, Malformed, Refused, UnknownAction
 from interlock.contract.suggestions import did_you_mean
@@ -100,7 +100,6 @@ def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry], names: 
     digest = request_hash(request.model_dump(mode="json"))
     try:
         entry = _entry(request, known, names)
-        storable(request.params)
         entry.schema.check(request.params)
         return _accepted(request, digest, entry)
     except ValueError as invalid:
@@ -133,7 +132,7 @@ def _accepted(request: Request, digest: bytes, entry: Entry) -> Candidate:
         keys=tuple(keys),
         params=canonical_json(request.params),
         hash=digest,
-        tags=canonical_json(list(request.tags)),
+        tags=canonical_json(list(request.tags)) if request.tags else "[]",
         not_before=request.not_before,
         deadline=request.deadline,
         queue_timeout=action.timeout.queue,
@@ -147,7 +146,7 @@ def _refused(data: dict[str, Any], identity: UUID, digest: bytes, code: str, mes
     name = data.get("action")
     params = data.get("params", {})
     try:
-        kept = canonical_json(storable(params)) if isinstance(params, dict) else "{}"
+        kept = canonical_json(params) if isinstance(params, dict) else "{}"
     except ValueError:
         kept = "{}"  # What the database cannot hold is named in the message.
     return Candidate(

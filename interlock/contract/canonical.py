@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
 DEEPEST = 64
+# Made once: a call of json.dumps with options makes an encoder each time.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _LARGEST = 2**63
 
 
@@ -51,7 +53,7 @@ def canonical_json(value: JsonValue) -> str:
 
     Raises ValueError as `storable` does.
     """
-    return json.dumps(storable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(storable(value))
 
 
 def checksum(text: str) -> str:
