@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from interlock.cli.session import STATE, settings_of
+from interlock.cli.session import STATE, Json, settings_of
 from interlock.local.up import up
 
 Count = Annotated[int, typer.Option(min=1, metavar="N", help="How many processes.")]
 
 
-def run_up(ctx: typer.Context, *, executors: Count = 1, workers: Count = 1) -> None:
+def run_up(ctx: typer.Context, *, executors: Count = 1, workers: Count = 1, json: Json = False) -> None:
     """Start servers, schema, executors and workers in the foreground. Ctrl-C stops all; data is kept."""
     settings = settings_of(ctx)
     asyncio.run(
@@ -23,5 +23,6 @@ def run_up(ctx: typer.Context, *, executors: Count = 1, workers: Count = 1) -> N
             amqp_url=settings.amqp_url.get_secret_value() if settings.amqp_url else None,
             executors=executors,
             workers=workers,
+            json=json,
         )
     )

@@ -10,6 +10,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
+import orjson
+
 from interlock.local.children import Child
 from interlock.local.daemons import Daemons, inherited
 from interlock.local.stack import FILE, Stack, say
@@ -30,11 +32,13 @@ async def up(
     amqp_url: str | None = None,
     executors: int = 1,
     workers: int = 1,
+    json: bool = False,
 ) -> None:
     """Run everything until SIGINT or SIGTERM, then stop it: workers, executors, servers. A second signal is now.
 
     INTERLOCK_ACTIONS and the other settings reach the daemons through the environment. Raises Unavailable if a server
-    or a daemon does not start, or if a daemon ends without being asked to.
+    or a daemon does not start, or if a daemon ends without being asked to. With `json`, one line on stdout tells where
+    everything is as soon as it runs.
     """
     ending = _Ending()
     try:
@@ -44,6 +48,8 @@ async def up(
             ending.daemons = daemons
             async with daemons:
                 _announce(stack, daemons)
+                if json:
+                    _tell(stack, daemons)
                 await daemons.watch()
     except asyncio.CancelledError:
         if not ending.asked:
@@ -90,6 +96,16 @@ async def _prepare(endpoints: Endpoints, logs: Path, *, own_broker: bool) -> Non
         child = Child(name, [sys.executable, "-c", CLI, *words], log=logs / f"{name}.log", env=env)
         await child.run(within=120, hint=f"try `interlock {' '.join(words)}` by hand")
         say(f"interlock {' '.join(words)}: done")
+
+
+def _tell(stack: Stack, daemons: Daemons) -> None:
+    running = [
+        {"name": daemon.name, "role": daemon.role, "pid": daemon.pid, "url": daemon.url, "log": str(daemon.log)}
+        for daemon in (*daemons.executors, *daemons.workers)
+    ]
+    told = {"daemons": running, "stack": str(stack.folder / FILE), "data": str(stack.logs.parent)}
+    sys.stdout.write(orjson.dumps(told).decode() + "\n")
+    sys.stdout.flush()
 
 
 def _announce(stack: Stack, daemons: Daemons) -> None:
