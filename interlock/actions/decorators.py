@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, TypeVar
 
-from interlock.actions.definition import Definition, duplicates, examine
+from interlock.actions.definition import Definition, examine, repeats
 from interlock.actions.signatures import schema_of
 from interlock.contract.definitions import Action
 from interlock.contract.errors import InvalidDefinition
@@ -76,11 +76,7 @@ def collect(modules: Iterable[ModuleType]) -> list[Definition]:
             if inspect.isfunction(value) and hasattr(value, ATTRIBUTE) and value.__module__ == module.__name__:
                 functions[id(value)] = value
     definitions = [_definition(function) for function in functions.values()]
-    repeated = [
-        f"{later.place}: the action {later.action.action} is already defined at {first.place}; rename or remove one"
-        for first, later in duplicates(definitions)
-    ]
-    if repeated:
+    if repeated := repeats(definitions):
         raise InvalidDefinition("\n".join(repeated))
     return definitions
 

@@ -55,3 +55,11 @@ def duplicates(definitions: Iterable[Definition]) -> list[tuple[Definition, Defi
         for definition in definitions
         if (earlier := first.setdefault(definition.action.action, definition)) is not definition
     ]
+
+
+def repeats(definitions: Iterable[Definition]) -> list[str]:
+    """Return a line for each definition whose name an earlier one has, naming both places."""
+    return [
+        f"{later.place}: the action {later.action.action} is already defined at {first.place}; rename or remove one"
+        for first, later in duplicates(definitions)
+    ]

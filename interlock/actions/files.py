@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interlock.actions.definition import Definition, duplicates, examine
+from interlock.actions.definition import Definition, examine, repeats
 from interlock.actions.documents import Located, read_documents
 from interlock.actions.problems import Problem
 from interlock.contract.errors import InvalidDefinition
@@ -30,10 +30,7 @@ def load(folder: Path) -> list[Definition]:
         found, located = _read(path)
         definitions += found
         problems += [f"{path}:{line}: {problem}" for line, problem in sorted(located, key=lambda each: each.line)]
-    problems += [
-        f"{later.place}: the action {later.action.action} is already defined at {first.place}; rename or remove one"
-        for first, later in duplicates(definitions)
-    ]
+    problems += repeats(definitions)
     if problems:
         raise InvalidDefinition("\n".join(problems))
     return definitions

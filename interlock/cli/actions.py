@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.actions.definition import duplicates
+from interlock.actions.definition import repeats
 from interlock.actions.files import load
 from interlock.actions.modules import load_modules
 from interlock.cli import output
@@ -64,11 +64,7 @@ def _row(each: Registered) -> tuple[object, ...]:
 def _definitions(ctx: typer.Context, folder: Path | None, modules: Sequence[str] | None) -> list[Definition]:
     place, names = places_of_actions(ctx, folder, modules)
     found = [*(load(place) if place else ()), *load_modules(names)]
-    repeated = [
-        f"{later.place}: the action {later.action.action} is already defined at {first.place}; rename or remove one"
-        for first, later in duplicates(found)
-    ]
-    if repeated:
+    if repeated := repeats(found):
         raise InvalidDefinition("\n".join(repeated))
     return found
 
