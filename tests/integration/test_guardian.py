@@ -122,7 +122,8 @@ async def test_a_worker_that_crashes_is_started_anew(start: Callable[..., Guarde
 
 
 async def test_a_stopped_worker_is_killed_with_its_tree(start: Callable[..., Guarded]) -> None:
-    guarded = start("daemon(); tell('worker'); beat_for_ever()", kill_after=0.5)
+    # It beats before it tells: one that never beat is left the time of its start.
+    guarded = start("daemon(); beat(); tell('worker'); beat_for_ever()", kill_after=0.5)
     worker = await guarded.first("worker")
     daemon = guarded.told("daemon")[0]
     os.kill(worker, signal.SIGSTOP)
