@@ -179,47 +179,64 @@ CREATE TABLE queue (
     name       text        NOT NULL,
     lim        int         CHECK (lim >= 0),          -- null: unlimited; 0: closed
     paused     boolean     NOT NULL DEFAULT false,
-    gated      boolean     NOT NULL DEFAULT false,    -- has a limit or waiters: admission takes its lock
+    cap        int         CHECK (cap >= 0),          -- how many may wait; null: any number
+    cap_policy text        NOT NULL DEFAULT 'reject' CHECK (cap_policy IN ('reject', 'drop_oldest')),
+    rate_every float8      CHECK (rate_every > 0),    -- seconds from one admission to the next; null: no rate
+    rate_burst int         NOT NULL DEFAULT 1 CHECK (rate_burst > 0),
+    template   text,                                  -- as the definition names it; null: a person or a request named it
+    kept       boolean     NOT NULL DEFAULT false,    -- a person set something here: not forgotten while idle
+    gated      boolean     NOT NULL DEFAULT false,    -- has a limit, a rate or waiters: admission takes its lock
     owed       boolean     NOT NULL DEFAULT false,    -- has room and waiters: somebody must call on
     active     int         NOT NULL DEFAULT 0 CHECK (active >= 0),
     waiting    int         NOT NULL DEFAULT 0 CHECK (waiting >= 0),
-    cap        int         CHECK (cap >= 0),
-    cap_policy text        CHECK (cap_policy IN ('reject', 'drop_oldest')),
-    rate_every float8,
-    rate_burst int,
-    tat        float8,
-    wake_at    timestamptz,
-    claim_lane bigint,
+    tat        float8,                                -- GCRA: the theoretical arrival time of the next, in epoch seconds
+    wake_at    timestamptz,                           -- when a rate lets the next waiter go
+    claim_lane bigint,                                -- the head that others may not overtake here any more
     claim_prio smallint,
     claim_seq  bigint,
-    turn       bigint      NOT NULL DEFAULT 0,
+    turn       bigint      NOT NULL DEFAULT 0,        -- of a pool: whose turn it is
     created_at timestamptz NOT NULL DEFAULT now(),
     limited_at timestamptz NOT NULL DEFAULT now(),    -- when the limit last changed: what is over it must be older
     UNIQUE (scope, name)
 ) WITH (fillfactor = 30, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
 CREATE INDEX queue_owed ON queue (id) WHERE owed;
+CREATE INDEX queue_wake ON queue (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX queue_claim ON queue (id) WHERE claim_lane IS NOT NULL;
 
 -- A lane is a distinct set of keys and a priority: strictly first in, first out. A blocked lane is parked on one key.
 CREATE TABLE lane (
-    id        bigint   GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    keys      int[]    NOT NULL,
-    priority  smallint NOT NULL,
-    head_seq  bigint,
-    parked_on int,
-    skips     int      NOT NULL DEFAULT 0,
-    turn      bigint   NOT NULL DEFAULT 0,
+    id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    keys       int[]       NOT NULL,
+    priority   smallint    NOT NULL,
+    head_seq   bigint,
+    parked_on  int,
+    place      bigint      NOT NULL DEFAULT 0,  -- among the lanes parked there: of a pool the turn, else head_seq
+    skips      int         NOT NULL DEFAULT 0,  -- how often its head was passed over
+    turn       bigint      NOT NULL DEFAULT 0,  -- its next turn at its pool
+    idle_since timestamptz,
     UNIQUE (keys, priority),
     CHECK ((head_seq IS NULL) = (parked_on IS NULL))
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 500);
-CREATE INDEX lane_parked ON lane (parked_on, priority DESC, head_seq) WHERE head_seq IS NOT NULL;
+CREATE INDEX lane_parked ON lane (parked_on, priority DESC, place, head_seq) WHERE head_seq IS NOT NULL;
 
 CREATE SEQUENCE waiting_seq;
 CREATE TABLE waiting (
-    lane_id      bigint NOT NULL,
-    seq          bigint NOT NULL,
-    execution_id uuid   NOT NULL,
+    lane_id      bigint      NOT NULL,
+    seq          bigint      NOT NULL,
+    execution_id uuid        NOT NULL,
+    since        timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (lane_id, seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
+
+-- What went through each key's queue, per minute. Written under the key's lock; old minutes are folded into one.
+CREATE TABLE queue_minute (
+    key_id int         NOT NULL,
+    minute timestamptz NOT NULL,
+    event  text        NOT NULL CHECK (event IN ('admitted', 'finished', 'cancelled')),
+    bucket smallint    NOT NULL,  -- of an admission: how long it waited (wait_bucket); otherwise 0
+    n      bigint      NOT NULL,
+    PRIMARY KEY (key_id, minute, event, bucket)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 CREATE TABLE slot (
     execution_id uuid        NOT NULL,

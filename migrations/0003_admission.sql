@@ -5,14 +5,40 @@
 -- Law 5. Handling twice equals handling once: a slot is released by deleting its row, so a duplicate finds nothing.
 -- Locks are taken in one order: queue rows by id, then execution rows by id, then waiting, lane and slot (protected by
 -- the key locks). A transaction locks keys once; a lane with a key it did not lock is left to the next call.
+-- Law 7. A parent never holds what its children need: it takes keys of a scope of its own, which leaves cannot name, and
+-- no place in a pool.
+
+-- Where a wait falls in the table of waits: 0 for less than a millisecond, then one bucket per doubling.
+CREATE FUNCTION wait_bucket(waited interval) RETURNS smallint LANGUAGE sql IMMUTABLE AS $$
+    SELECT least(40, greatest(0, 1 + floor(log(2, greatest(0.0001, extract(epoch FROM waited) * 1000)))))::smallint
+$$;
+
+-- What a rate still lets through now: GCRA, https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm, with the
+-- theoretical arrival time of the next admission.
+CREATE FUNCTION rate_room(tat float8, every float8, burst int) RETURNS int LANGUAGE sql VOLATILE AS $$
+    SELECT greatest(0, least(burst, floor(burst - (coalesce(tat, 0) - extract(epoch FROM clock_timestamp())) / every)::int8))::int
+$$;
+
+-- Whether a claim can lead anywhere: not while a key of its lane is shut for longer than others hold it.
+CREATE FUNCTION claim_stands(p_lane bigint) RETURNS boolean LANGUAGE sql VOLATILE AS $$
+    SELECT NOT EXISTS (
+        SELECT 1 FROM lane l JOIN queue q ON q.id = ANY(l.keys)
+        WHERE l.id = p_lane AND (q.paused OR q.lim = 0 OR q.wake_at > clock_timestamp()
+                                 OR (q.scope = 'pool' AND live_workers(q.name) = 0)))
+$$;
 
 -- Keys and lanes that do not exist yet. Runs before any other lock of its transaction, in the order of names, so that
--- two callers cannot wait for each other. p_lane numbers the lanes; one row per key of a lane.
-CREATE FUNCTION make_lanes(p_lane int[], p_priority int[], p_scope text[], p_name text[])
+-- two callers cannot wait for each other. p_lane numbers the lanes; one row per key of a lane, with what its definition
+-- says of the key, which counts only when the key is made.
+CREATE FUNCTION make_lanes(p_lane int[], p_priority int[], p_scope text[], p_name text[], p_template text[], p_lim int[],
+                           p_cap int[], p_cap_policy text[], p_rate_every float8[], p_rate_burst int[])
 RETURNS TABLE (lane int, lane_id bigint) LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO queue (scope, name)
-    SELECT DISTINCT k.scope, k.name FROM unnest(p_scope, p_name) k(scope, name)
+    INSERT INTO queue (scope, name, template, lim, cap, cap_policy, rate_every, rate_burst, gated)
+    SELECT DISTINCT ON (k.scope, k.name) k.scope, k.name, k.template, k.lim, k.cap, coalesce(k.cap_policy, 'reject'),
+           k.rate_every, coalesce(k.rate_burst, 1), k.lim IS NOT NULL OR k.rate_every IS NOT NULL
+    FROM unnest(p_scope, p_name, p_template, p_lim, p_cap, p_cap_policy, p_rate_every, p_rate_burst)
+         k(scope, name, template, lim, cap, cap_policy, rate_every, rate_burst)
     WHERE NOT EXISTS (SELECT 1 FROM queue q WHERE q.scope = k.scope AND q.name = k.name)
     ORDER BY k.scope, k.name
     ON CONFLICT (scope, name) DO NOTHING;
@@ -33,9 +59,9 @@ END $$;
 
 -- Moves that the executor decides: end before it ran, cancel, give back, declare lost. Under the locks of all their keys.
 -- attempt null: whatever the attempt. A cancel or deadline of what runs becomes `cancelling`: its worker ends it. What a
--- live lease holds is never declared lost. Zero rows is a value: somebody else already moved it.
-CREATE FUNCTION decide(p_ids uuid[], p_attempts int[], p_targets status[], p_reason text) RETURNS move[]
-LANGUAGE plpgsql AS $$
+-- live lease holds is never declared lost. Zero rows is a value: somebody else already moved it. p_class: of the error.
+CREATE FUNCTION decide(p_ids uuid[], p_attempts int[], p_targets status[], p_reason text, p_class text DEFAULT NULL)
+RETURNS move[] LANGUAGE plpgsql AS $$
 DECLARE
     moves move[];
 BEGIN
@@ -60,12 +86,12 @@ BEGIN
             losses = e.losses + (w.source = 'running' AND w.target <> 'cancelling')::int,
             worker_id = CASE WHEN w.target = 'requested' THEN NULL ELSE e.worker_id END,
             error = CASE WHEN w.target IN ('timed_out', 'failed', 'abandoned')
-                         THEN jsonb_build_object('class', w.target, 'message', p_reason) ELSE e.error END,
+                         THEN jsonb_build_object('class', coalesce(p_class, w.target::text), 'message', p_reason) ELSE e.error END,
             cancel_reason = CASE WHEN w.target IN ('cancelling', 'cancelled') THEN coalesce(e.cancel_reason, p_reason)
                                  ELSE e.cancel_reason END,
             finished_at = CASE WHEN is_terminal(w.target) THEN now() END
         FROM wanted w
-        WHERE e.id = w.id AND e.kind = 'action' AND w.target IS NOT NULL AND e.status = w.source
+        WHERE e.id = w.id AND (e.kind = 'action' OR w.source = 'requested') AND w.target IS NOT NULL AND e.status = w.source
           AND (w.attempt IS NULL OR e.attempt = w.attempt)
         RETURNING ROW(e.id, e.epoch, e.moves, w.source, e.status, e.attempt, e.action, e.parent_id, e.pool, e.lane_id,
                       w.seq, p_reason, NULL, w.worker_id)::move AS m, e.started_at
@@ -77,21 +103,126 @@ BEGIN
         ON CONFLICT (execution_id, attempt) DO NOTHING
     )
     SELECT array_agg(m) INTO moves FROM moved;
-    -- A decided execution that waited leaves its lane; the next one becomes the head.
-    DELETE FROM waiting w USING unnest(moves) m WHERE w.lane_id = m.lane_id AND w.seq = m.seq;
-    UPDATE queue q SET waiting = q.waiting - d.n
-    FROM (SELECT key, count(*)::int AS n FROM unnest(moves) m JOIN lane l ON l.id = m.lane_id CROSS JOIN unnest(l.keys) key
-          WHERE m.seq IS NOT NULL GROUP BY key) d
-    WHERE q.id = d.key;
-    UPDATE lane l SET head_seq = h.seq, parked_on = CASE WHEN h.seq IS NULL THEN NULL ELSE l.parked_on END
-    FROM (SELECT DISTINCT lane_id FROM unnest(moves) m WHERE m.seq IS NOT NULL) t
+    PERFORM leave_lanes(moves);
+    RETURN moves;
+END $$;
+
+-- A decided execution that waited leaves its lane; the next one becomes the head. Keys that its claim kept free for it
+-- owe the others a look.
+CREATE FUNCTION leave_lanes(p_moves move[]) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    DELETE FROM waiting w USING unnest(p_moves) m WHERE w.lane_id = m.lane_id AND w.seq = m.seq;
+    WITH gone AS (
+        SELECT k AS key_id, count(*)::int AS n, bool_or(q.claim_lane = m.lane_id AND q.claim_seq = m.seq) AS claimed
+        FROM unnest(p_moves) m JOIN lane l ON l.id = m.lane_id CROSS JOIN unnest(l.keys) k JOIN queue q ON q.id = k
+        WHERE m.seq IS NOT NULL GROUP BY k
+    ), told AS (
+        INSERT INTO queue_minute AS t (key_id, minute, event, bucket, n)
+        SELECT g.key_id, date_trunc('minute', now()), 'cancelled', 0, g.n FROM gone g JOIN queue q ON q.id = g.key_id
+        WHERE q.scope <> 'pool'
+        ON CONFLICT ON CONSTRAINT queue_minute_pkey DO UPDATE SET n = t.n + excluded.n
+    )
+    UPDATE queue q SET waiting = q.waiting - g.n, owed = q.owed OR coalesce(g.claimed, false)
+    FROM gone g WHERE q.id = g.key_id;
+    UPDATE lane l
+    SET head_seq = h.seq, parked_on = CASE WHEN h.seq IS NOT NULL THEN l.parked_on END, skips = 0,
+        place = CASE WHEN h.seq IS NULL THEN 0 WHEN q.scope = 'pool' THEN l.place ELSE h.seq END
+    FROM (SELECT DISTINCT lane_id FROM unnest(p_moves) m WHERE m.seq IS NOT NULL) t
+    JOIN lane b ON b.id = t.lane_id JOIN queue q ON q.id = b.parked_on
     LEFT JOIN LATERAL (SELECT w.seq FROM waiting w WHERE w.lane_id = t.lane_id ORDER BY w.seq LIMIT 1) h ON true
     WHERE l.id = t.lane_id AND l.head_seq IS DISTINCT FROM h.seq;
-    RETURN moves;
+END $$;
+
+-- What was chosen moves: out of its lane, with a slot on each limited key. A parent starts by it; a leaf is dispatched.
+CREATE FUNCTION move_admitted(p_ids uuid[], p_lanes bigint[], p_seqs bigint[], p_since timestamptz[], p_gates int[], p_actor text)
+RETURNS message[] LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    moves move[];
+BEGIN
+    -- Requested rows move only under the locks of their keys, so the order of these row locks is free.
+    WITH moved AS (
+        UPDATE execution e
+        SET status = CASE e.kind WHEN 'action' THEN 'scheduled' ELSE 'running' END::status,
+            attempt = e.attempt + (e.kind = 'action')::int, moves = e.moves + 1, seq = NULL, not_before = NULL,
+            scheduled_at = now(), worker_id = NULL, started_at = CASE WHEN e.kind <> 'action' THEN now() END
+        FROM unnest(p_ids, p_lanes, p_seqs) WITH ORDINALITY t(id, lane_id, seq, n)
+        WHERE e.id = t.id AND e.status = 'requested' AND e.seq = t.seq
+        RETURNING t.n, ROW(e.id, e.epoch, e.moves, 'requested', e.status, e.attempt, e.action, e.parent_id, e.pool,
+                           t.lane_id, t.seq, NULL, NULL, NULL)::move AS m
+    )
+    SELECT array_agg(m ORDER BY n) INTO moves FROM moved;
+    IF coalesce(cardinality(moves), 0) <> cardinality(p_ids) THEN
+        RAISE EXCEPTION 'a waiting execution moved without the locks of its keys' USING ERRCODE = 'assert_failure';
+    END IF;
+    DELETE FROM waiting w USING unnest(p_lanes, p_seqs) t(lane_id, seq) WHERE w.lane_id = t.lane_id AND w.seq = t.seq;
+    INSERT INTO slot (execution_id, key_id)
+    SELECT t.id, k FROM unnest(p_ids, p_lanes) t(id, lane_id) JOIN lane l ON l.id = t.lane_id CROSS JOIN unnest(l.keys) k
+    WHERE k = ANY(p_gates);
+    INSERT INTO queue_minute AS m (key_id, minute, event, bucket, n)
+    SELECT k, date_trunc('minute', now()), 'admitted', wait_bucket(now() - t.since), count(*)
+    FROM unnest(p_lanes, p_since) t(lane_id, since) JOIN lane l ON l.id = t.lane_id CROSS JOIN unnest(l.keys) k
+    WHERE k = ANY(p_gates) GROUP BY 1, 4
+    ON CONFLICT ON CONSTRAINT queue_minute_pkey DO UPDATE SET n = m.n + excluded.n;
+    RETURN record_moves(moves, 'executor', p_actor);
+END $$;
+
+-- Slots of what has ended or waits again; the caller holds the locks of p_locked. Returns per key how many came back.
+CREATE FUNCTION release_slots(p_locked int[], p_ids uuid[], OUT key_id int, OUT n int) RETURNS SETOF record
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    WITH gone AS (
+        DELETE FROM slot s USING execution e
+        WHERE s.execution_id = ANY(p_ids) AND e.id = s.execution_id AND s.key_id = ANY(p_locked)
+          AND (e.status = 'requested' OR is_terminal(e.status))
+        RETURNING s.key_id, is_terminal(e.status) AS ended
+    ), told AS (
+        INSERT INTO queue_minute AS m (key_id, minute, event, bucket, n)
+        SELECT g.key_id, date_trunc('minute', now()), 'finished', 0, count(*) FROM gone g WHERE g.ended GROUP BY g.key_id
+        ON CONFLICT ON CONSTRAINT queue_minute_pkey DO UPDATE SET n = m.n + excluded.n
+    )
+    SELECT g.key_id, count(*)::int FROM gone g GROUP BY g.key_id;
+END $$;
+
+-- Into the lanes, at the end. The number is drawn under the key locks: it is the commit order.
+CREATE FUNCTION enter_lanes(p_locked int[], p_ids uuid[], OUT lane_id bigint, OUT first bigint, OUT n int) RETURNS SETOF record
+LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    RETURN QUERY
+    WITH due AS (
+        SELECT e.id, e.lane_id FROM (SELECT i.id, min(i.n) AS n FROM unnest(p_ids) WITH ORDINALITY i(id, n) GROUP BY i.id) u
+        JOIN execution e ON e.id = u.id JOIN lane l ON l.id = e.lane_id
+        WHERE e.status = 'requested' AND e.seq IS NULL AND e.paused_at IS NULL
+          AND (e.not_before IS NULL OR e.not_before <= now()) AND l.keys <@ p_locked
+        ORDER BY u.n
+    ), placed AS (
+        INSERT INTO waiting (lane_id, seq, execution_id)
+        SELECT due.lane_id, nextval('waiting_seq'), due.id FROM due RETURNING waiting.*
+    ), numbered AS (
+        UPDATE execution e SET seq = p.seq FROM placed p WHERE e.id = p.execution_id AND e.status = 'requested'
+    ), cleared AS (
+        DELETE FROM timer t USING placed p WHERE t.execution_id = p.execution_id AND t.kind = 'enter'
+    )
+    SELECT p.lane_id, min(p.seq), count(*)::int FROM placed p GROUP BY p.lane_id;
 END $$;
 
 -- Release, enter, admit: the caller holds the row locks of all keys in p_locked. Hot keys may have gained room.
 -- p_entering enter now; of what acceptance entered itself it tells the lanes, with their first number and their count.
+--
+-- Two stages. First the lanes parked on keys, in the order (priority, number): each goes if every key of it has room, or
+-- is parked on one that has none. Then the lanes parked on a pool's window, in the order (priority, turn, number): a turn
+-- begins at the pool's present one and rises with each admission, so that a long lane does not bury a short one.
+--
+-- No head is overtaken for ever: one that found a second key full `patience` times claims its keys, and whoever is behind
+-- it leaves one slot free there. The best claim of a key stands; it is void while a key of its lane is shut.
 CREATE FUNCTION admit_locked(p_locked int[], p_hot int[], p_ended uuid[], p_entering uuid[], p_entered_lane bigint[],
                              p_entered_first bigint[], p_entered_count int[], p_chunk int, p_actor text,
                              OUT messages message[], OUT more int[], OUT admitted int, OUT released int)
@@ -99,179 +230,254 @@ LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    patience CONSTANT int := 3;
+    unlimited CONSTANT int := 1000000000;
     hot int[] := p_hot;
-    room int[];            -- per locked key, in the order of p_locked; unlimited is a large number
-    pool boolean[];
-    gate int[];            -- locked keys that count slots
-    active_delta int[];
-    waiting_delta int[];
-    lanes bigint[] := '{}'; last_taken bigint[] := '{}'; blocked_by int[] := '{}'; stopped boolean[] := '{}';
-    shut int[] := '{}';    -- keys that owe a lane with a key that is not locked: nobody may pass it
-    took uuid[] := '{}'; took_lane bigint[] := '{}'; took_seq bigint[] := '{}';
-    moves move[];
-    quota int; spot int; at int; key int; full_key int; unknown boolean;
+    -- Per locked key, in the order of p_locked.
+    room int[]; width int[]; is_pool boolean[]; is_gate boolean[]; turns bigint[];
+    claimant bigint[]; claimant_prio int[]; claimant_seq bigint[]; reserved boolean[];
+    active_delta int[]; waiting_delta int[]; tokens int[];
+    contested boolean[];       -- pools: others wait for the window, so whoever comes queues behind them
+    horizon_prio int[]; horizon_place bigint[];  -- the last lane looked at: nobody behind it may pass those unseen
+    shut boolean[];            -- owes a lane with a key that is not locked: nobody may pass it
+    spent boolean[];           -- had no room for the best that asked, so none for those behind it
+    owes boolean[];            -- has room and lanes that nobody looked at
+    any_claim boolean;
+    -- Per lane looked at in this stage.
+    lanes bigint[]; last_taken bigint[]; taken int[]; blocked_by int[]; stopped boolean[]; skips int[];
+    took uuid[] := '{}'; took_lane bigint[] := '{}'; took_seq bigint[] := '{}'; took_since timestamptz[] := '{}';
+    candidates bigint[]; stage_hot int[]; moves move[];
+    quota int; spot int; at int; key int; full_key int; full_at int; usable int; unknown boolean; cut boolean;
     r record;
 BEGIN
     p_locked := ARRAY(SELECT DISTINCT k FROM unnest(p_locked) k ORDER BY k);
     active_delta := array_fill(0, ARRAY[cardinality(p_locked)]);
-    waiting_delta := active_delta;
+    waiting_delta := active_delta; tokens := active_delta;
+    shut := array_fill(false, ARRAY[cardinality(p_locked)]);
+    spent := shut; owes := shut; contested := shut;
+    horizon_prio := array_fill(NULL::int, ARRAY[cardinality(p_locked)]);
+    horizon_place := array_fill(NULL::bigint, ARRAY[cardinality(p_locked)]);
     admitted := 0; released := 0;
 
-    FOR r IN
-        WITH gone AS (
-            DELETE FROM slot s USING execution e
-            WHERE s.execution_id = ANY(p_ended || p_entering) AND e.id = s.execution_id AND s.key_id = ANY(p_locked)
-              AND (e.status = 'requested' OR is_terminal(e.status))
-            RETURNING s.key_id
-        ) SELECT key_id, count(*)::int AS n FROM gone GROUP BY key_id
-    LOOP
-        at := array_position(p_locked, r.key_id);
+    FOR r IN SELECT * FROM release_slots(p_locked, p_ended || p_entering) LOOP
+        at := width_bucket(r.key_id, p_locked);
         active_delta[at] := active_delta[at] - r.n;
         released := released + r.n;
         hot := hot || r.key_id;
     END LOOP;
-
-    -- Into the lanes, at the end. The number is drawn under the key locks: it is the commit order.
     FOR r IN
-        WITH due AS (
-            SELECT e.id, e.lane_id FROM (SELECT i.id, min(i.n) AS n FROM unnest(p_entering) WITH ORDINALITY i(id, n) GROUP BY i.id) u
-            JOIN execution e ON e.id = u.id JOIN lane l ON l.id = e.lane_id
-            WHERE e.status = 'requested' AND e.seq IS NULL AND e.paused_at IS NULL
-              AND (e.not_before IS NULL OR e.not_before <= now()) AND l.keys <@ p_locked
-            ORDER BY u.n
-        ), placed AS (
-            INSERT INTO waiting (lane_id, seq, execution_id)
-            SELECT due.lane_id, nextval('waiting_seq'), due.id FROM due RETURNING waiting.*
-        ), numbered AS (
-            UPDATE execution e SET seq = p.seq FROM placed p WHERE e.id = p.execution_id AND e.status = 'requested'
-        ), cleared AS (
-            DELETE FROM timer t USING placed p WHERE t.execution_id = p.execution_id AND t.kind = 'enter'
-        )
-        SELECT p.lane_id, min(p.seq) AS first, count(*)::int AS n, min(l.keys) AS keys
-        FROM placed p JOIN lane l ON l.id = p.lane_id GROUP BY p.lane_id
-        UNION ALL
-        SELECT u.lane_id, u.first, u.n, l.keys
-        FROM unnest(p_entered_lane, p_entered_first, p_entered_count) u(lane_id, first, n) JOIN lane l ON l.id = u.lane_id
+        SELECT e.lane_id, e.first, e.n, l.keys
+        FROM (SELECT * FROM enter_lanes(p_locked, p_entering)
+              UNION ALL SELECT * FROM unnest(p_entered_lane, p_entered_first, p_entered_count)) e(lane_id, first, n)
+        JOIN lane l ON l.id = e.lane_id
     LOOP
         FOREACH key IN ARRAY r.keys LOOP
-            at := array_position(p_locked, key);
+            at := width_bucket(key, p_locked);
             waiting_delta[at] := waiting_delta[at] + r.n;
         END LOOP;
         hot := hot || r.keys;
-        UPDATE lane SET head_seq = r.first, parked_on = (SELECT q.id FROM queue q WHERE q.id = ANY(r.keys)
-                                                         ORDER BY q.scope = 'pool', q.id LIMIT 1)
+        UPDATE lane SET head_seq = r.first, place = r.first, skips = 0,
+                        parked_on = (SELECT q.id FROM queue q WHERE q.id = ANY(r.keys) ORDER BY q.scope = 'pool', q.id LIMIT 1)
         WHERE id = r.lane_id AND head_seq IS NULL;
     END LOOP;
 
-    -- lim null must be tested by CASE: greatest(null, 0) is 0.
+    -- What there is room for. lim null must be tested by CASE: greatest(null, 0) is 0.
     SELECT array_agg(CASE WHEN q.paused THEN 0 WHEN q.scope = 'pool' THEN pool_window(q.name)
-                          WHEN q.lim IS NULL THEN 1000000000
-                          ELSE greatest(0, q.lim - q.active - active_delta[u.n]) END ORDER BY u.n),
+                          ELSE least(CASE WHEN q.lim IS NULL THEN unlimited
+                                          ELSE greatest(0, q.lim - q.active - active_delta[u.n]) END,
+                                     CASE WHEN q.rate_every IS NULL THEN unlimited
+                                          ELSE rate_room(q.tat, q.rate_every, q.rate_burst) END) END ORDER BY u.n),
+           array_agg(CASE WHEN q.scope = 'pool' THEN unlimited + 1 ELSE coalesce(q.lim, unlimited) END ORDER BY u.n),
            array_agg(q.scope = 'pool' ORDER BY u.n),
-           array_agg(q.id) FILTER (WHERE q.scope <> 'pool' AND q.gated)
-    INTO room, pool, gate
-    FROM unnest(p_locked) WITH ORDINALITY u(id, n) JOIN queue q ON q.id = u.id;
-    hot := ARRAY(SELECT DISTINCT h FROM unnest(hot) h WHERE h = ANY(p_locked));
-    SELECT least(p_chunk, coalesce(max(room[array_position(p_locked, h)]), 0)) INTO quota FROM unnest(hot) h;
+           array_agg(q.scope <> 'pool' AND q.gated ORDER BY u.n),
+           array_agg(q.turn ORDER BY u.n),
+           array_agg(l.id ORDER BY u.n), array_agg(q.claim_prio ORDER BY u.n), array_agg(q.claim_seq ORDER BY u.n),
+           array_agg(l.id IS NOT NULL AND claim_stands(l.id) ORDER BY u.n),
+           coalesce(bool_or(l.id IS NOT NULL), false),
+           hot || coalesce(array_agg(q.id) FILTER (
+               WHERE q.owed OR q.wake_at IS NOT NULL
+                  OR (q.claim_lane IS NOT NULL AND (l.id IS NULL OR NOT claim_stands(l.id)))), '{}')
+    INTO room, width, is_pool, is_gate, turns, claimant, claimant_prio, claimant_seq, reserved, any_claim, hot
+    FROM unnest(p_locked) WITH ORDINALITY u(id, n) JOIN queue q ON q.id = u.id
+    -- A claim is of one head: when that has gone, the claim has, too. Its lane has this key, so it cannot change now.
+    LEFT JOIN lane l ON l.id = q.claim_lane AND l.head_seq = q.claim_seq;
+    hot := ARRAY(SELECT DISTINCT h FROM unnest(hot) h WHERE p_locked[width_bucket(h, p_locked)] = h);
 
-    IF quota > 0 THEN
+    FOR stage IN 1..2 LOOP
+        stage_hot := ARRAY(SELECT DISTINCT h FROM unnest(hot) h
+                           WHERE is_pool[width_bucket(h, p_locked)] = (stage = 2) AND room[width_bucket(h, p_locked)] > 0);
+        CONTINUE WHEN cardinality(stage_hot) = 0;
+        candidates := '{}';
         FOR r IN
-            WITH candidate AS MATERIALIZED (
-                SELECT l.id, l.keys, l.priority, l.head_seq, l.parked_on
-                FROM unnest(hot) h CROSS JOIN LATERAL (
-                    SELECT * FROM lane WHERE parked_on = h AND head_seq IS NOT NULL
-                    ORDER BY priority DESC, head_seq LIMIT 16 + p_chunk) l
-                WHERE room[array_position(p_locked, h)] > 0
-            )
-            SELECT c.id AS lane_id, c.keys, c.parked_on, w.seq, w.execution_id
-            FROM candidate c CROSS JOIN LATERAL (
-                SELECT w.seq, w.execution_id FROM waiting w WHERE w.lane_id = c.id AND w.seq >= c.head_seq
-                ORDER BY w.seq LIMIT quota) w
-            ORDER BY c.priority DESC, w.seq
+            SELECT h, l.ids, l.priority, l.place, l.n FROM unnest(stage_hot) h CROSS JOIN LATERAL (
+                SELECT array_agg(c.id) AS ids, (array_agg(c.priority))[count(*)] AS priority,
+                       (array_agg(c.place))[count(*)] AS place, count(*) AS n
+                FROM (SELECT id, priority, place FROM lane WHERE parked_on = h AND head_seq IS NOT NULL
+                      ORDER BY priority DESC, place, head_seq
+                      LIMIT 16 + least(p_chunk, room[width_bucket(h, p_locked)])) c) l
+            WHERE l.n > 0
         LOOP
-            EXIT WHEN admitted >= p_chunk;
+            candidates := candidates || r.ids;
+            at := width_bucket(r.h, p_locked);
+            IF r.n = 16 + least(p_chunk, room[at]) THEN
+                horizon_prio[at] := r.priority; horizon_place[at] := r.place;
+            END IF;
+        END LOOP;
+        CONTINUE WHEN cardinality(candidates) = 0;
+        IF stage = 1 THEN
+            SELECT array_agg(is_pool[u.n] AND EXISTS (SELECT 1 FROM lane l WHERE l.parked_on = u.id AND l.head_seq IS NOT NULL)
+                             ORDER BY u.n)
+            INTO contested FROM unnest(p_locked) WITH ORDINALITY u(id, n);
+        END IF;
+        SELECT least(p_chunk, max(room[width_bucket(h, p_locked)]), 2 + 2 * p_chunk / cardinality(candidates)) INTO quota
+        FROM unnest(stage_hot) h;
+        lanes := '{}'; last_taken := '{}'; taken := '{}'; blocked_by := '{}'; stopped := '{}'; skips := '{}';
+        cut := false;
+
+        FOR r IN
+            SELECT l.id AS lane_id, l.keys, l.priority, l.parked_on, l.skips, w.seq, w.execution_id, w.since, w.n,
+                   CASE stage WHEN 1 THEN w.seq ELSE l.place + w.n - 1 END AS place,
+                   (SELECT count(*) FROM unnest(l.keys) k WHERE NOT coalesce(is_pool[width_bucket(k, p_locked)], false)) > 1 AS several
+            FROM unnest(candidates) c JOIN lane l ON l.id = c CROSS JOIN LATERAL (
+                SELECT h.*, row_number() OVER () AS n
+                FROM (SELECT seq, execution_id, since FROM waiting WHERE lane_id = l.id AND seq >= l.head_seq
+                      ORDER BY seq LIMIT quota) h) w
+            ORDER BY l.priority DESC, place, w.seq
+        LOOP
+            IF admitted >= p_chunk OR cut THEN
+                cut := true;
+                EXIT;
+            END IF;
             spot := array_position(lanes, r.lane_id);
             IF spot IS NULL THEN
-                lanes := lanes || r.lane_id; last_taken := last_taken || (r.seq - 1);
-                blocked_by := blocked_by || NULL::int; stopped := stopped || false;
+                lanes := lanes || r.lane_id; last_taken := last_taken || (r.seq - 1); taken := taken || 0;
+                blocked_by := blocked_by || NULL::int; stopped := stopped || false; skips := skips || r.skips;
                 spot := cardinality(lanes);
             END IF;
             CONTINUE WHEN stopped[spot];
             full_key := NULL; unknown := false;
             FOREACH key IN ARRAY r.keys LOOP
-                at := array_position(p_locked, key);
-                IF at IS NULL THEN
+                at := width_bucket(key, p_locked);
+                IF at = 0 OR p_locked[at] <> key THEN
                     unknown := true;
-                ELSIF (room[at] <= 0 OR key = ANY(shut)) AND (full_key IS NULL OR pool[array_position(p_locked, full_key)]) THEN
-                    full_key := key;  -- the pool is looked at last: park on it only when every other key has room
+                    CONTINUE;
+                END IF;
+                usable := room[at];
+                IF any_claim AND reserved[at] AND claimant[at] <> r.lane_id
+                   AND (r.priority < claimant_prio[at] OR (r.priority = claimant_prio[at] AND r.seq > claimant_seq[at])) THEN
+                    usable := usable - 1;
+                END IF;
+                IF usable <= 0 OR shut[at] OR (stage = 1 AND contested[at])
+                   OR (horizon_prio[at] IS NOT NULL AND is_pool[at] = (stage = 2)
+                       AND (r.priority < horizon_prio[at] OR (r.priority = horizon_prio[at] AND r.place > horizon_place[at]))) THEN
+                    -- Of several, the narrowest: it is asked least in vain. A pool only when every key has room.
+                    IF full_key IS NULL OR width[at] < width[full_at] THEN
+                        full_key := key; full_at := at;
+                    END IF;
                 END IF;
             END LOOP;
-            IF full_key IS NOT NULL OR unknown THEN
+            IF full_key IS NULL AND unknown THEN
+                at := width_bucket(r.parked_on, p_locked);
+                shut[at] := true; owes[at] := true; stopped[spot] := true;
+                CONTINUE;
+            END IF;
+            IF full_key IS NOT NULL THEN
                 stopped[spot] := true; blocked_by[spot] := full_key;
-                IF full_key IS NULL THEN
-                    shut := shut || r.parked_on;
+                IF full_key = r.parked_on THEN
+                    spent[full_at] := room[full_at] - reserved[full_at]::int <= 0;
+                ELSIF is_pool[full_at] THEN
+                    hot := hot || full_key;
+                ELSIF r.several AND NOT unknown THEN
+                    skips[spot] := skips[spot] + 1;
+                    IF skips[spot] >= patience THEN
+                        FOREACH key IN ARRAY r.keys LOOP
+                            at := width_bucket(key, p_locked);
+                            IF NOT is_pool[at] AND (claimant[at] IS NULL OR NOT reserved[at] OR r.priority > claimant_prio[at]
+                               OR (r.priority = claimant_prio[at] AND r.seq <= claimant_seq[at])) THEN
+                                claimant[at] := r.lane_id; claimant_prio[at] := r.priority; claimant_seq[at] := r.seq;
+                                reserved[at] := true; any_claim := true;
+                            END IF;
+                        END LOOP;
+                    END IF;
                 END IF;
                 CONTINUE;
             END IF;
             FOREACH key IN ARRAY r.keys LOOP
-                at := array_position(p_locked, key);
+                at := width_bucket(key, p_locked);
                 room[at] := room[at] - 1;
                 waiting_delta[at] := waiting_delta[at] - 1;
-                IF key = ANY(gate) THEN
+                tokens[at] := tokens[at] + 1;
+                IF is_gate[at] THEN
                     active_delta[at] := active_delta[at] + 1;
                 END IF;
+                IF claimant[at] = r.lane_id THEN
+                    claimant[at] := NULL; reserved[at] := false;
+                END IF;
+                IF stage = 2 AND is_pool[at] THEN
+                    turns[at] := greatest(turns[at], r.place);
+                END IF;
             END LOOP;
-            took := took || r.execution_id; took_lane := took_lane || r.lane_id; took_seq := took_seq || r.seq;
-            last_taken[spot] := r.seq;
+            took := took || r.execution_id; took_lane := took_lane || r.lane_id;
+            took_seq := took_seq || r.seq; took_since := took_since || r.since;
+            last_taken[spot] := r.seq; taken[spot] := taken[spot] + 1; skips[spot] := 0;
             admitted := admitted + 1;
+            -- The next of this lane was not fetched: its place among the others is not known.
+            cut := r.n = quota AND room[width_bucket(r.parked_on, p_locked)] > 0;
         END LOOP;
-    END IF;
+
+        FOREACH key IN ARRAY stage_hot LOOP
+            at := width_bucket(key, p_locked);
+            owes[at] := owes[at] OR (room[at] > 0 AND NOT spent[at] AND (cut OR horizon_prio[at] IS NOT NULL));
+        END LOOP;
+        UPDATE lane l
+        SET head_seq = n.head_seq, parked_on = n.parked_on, skips = n.skips, place = n.place, turn = n.turn
+        FROM (
+            SELECT s.id, h.seq AS head_seq, CASE WHEN h.seq IS NOT NULL THEN p.parked_on END AS parked_on, s.skips, p.turn,
+                   CASE WHEN h.seq IS NULL THEN 0
+                        WHEN NOT is_pool[width_bucket(p.parked_on, p_locked)] THEN h.seq
+                        WHEN p.parked_on = b.parked_on THEN p.turn
+                        ELSE greatest(p.turn, turns[width_bucket(p.parked_on, p_locked)]) END AS place
+            FROM unnest(lanes, last_taken, taken, blocked_by, skips) s(id, last_taken, taken, blocked_by, skips)
+            JOIN lane b ON b.id = s.id
+            CROSS JOIN LATERAL (SELECT coalesce(s.blocked_by, b.parked_on) AS parked_on,
+                                       CASE stage WHEN 2 THEN b.place + s.taken ELSE b.turn END AS turn) p
+            LEFT JOIN LATERAL (SELECT w.seq FROM waiting w WHERE w.lane_id = s.id AND w.seq > s.last_taken
+                               ORDER BY w.seq LIMIT 1) h ON true) n
+        WHERE l.id = n.id AND (l.head_seq, l.parked_on, l.skips, l.place, l.turn)
+              IS DISTINCT FROM (n.head_seq, n.parked_on, n.skips, n.place, n.turn);
+    END LOOP;
 
     IF admitted > 0 THEN
-        -- Requested rows move only under the locks of their keys, so the order of these row locks is free.
-        WITH moved AS (
-            UPDATE execution e
-            SET status = 'scheduled', attempt = e.attempt + 1, moves = e.moves + 1, seq = NULL, not_before = NULL,
-                scheduled_at = now(), worker_id = NULL, started_at = NULL
-            FROM unnest(took, took_lane, took_seq) WITH ORDINALITY t(id, lane_id, seq, n)
-            WHERE e.id = t.id AND e.status = 'requested' AND e.seq = t.seq
-            RETURNING t.n, ROW(e.id, e.epoch, e.moves, 'requested', e.status, e.attempt, e.action, e.parent_id, e.pool,
-                               t.lane_id, t.seq, NULL, NULL, NULL)::move AS m
-        )
-        SELECT array_agg(m ORDER BY n) INTO moves FROM moved;
-        IF coalesce(cardinality(moves), 0) <> admitted THEN
-            RAISE EXCEPTION 'a waiting execution moved without the locks of its keys' USING ERRCODE = 'assert_failure';
-        END IF;
-        DELETE FROM waiting w USING unnest(took_lane, took_seq) t(lane_id, seq) WHERE w.lane_id = t.lane_id AND w.seq = t.seq;
-        INSERT INTO slot (execution_id, key_id)
-        SELECT t.id, k FROM unnest(took, took_lane) t(id, lane_id) JOIN lane l ON l.id = t.lane_id CROSS JOIN unnest(l.keys) k
-        WHERE k = ANY(gate);
-        messages := record_moves(moves, 'executor', p_actor);
+        messages := move_admitted(took, took_lane, took_seq, took_since,
+                                  ARRAY(SELECT k FROM unnest(p_locked, is_gate) g(k, gate) WHERE gate), p_actor);
     END IF;
 
-    UPDATE lane l
-    SET head_seq = h.seq, parked_on = CASE WHEN h.seq IS NULL THEN NULL ELSE coalesce(s.blocked_by, l.parked_on) END
-    FROM unnest(lanes, last_taken, blocked_by) s(id, last_taken, blocked_by)
-    LEFT JOIN LATERAL (SELECT w.seq FROM waiting w WHERE w.lane_id = s.id AND w.seq > s.last_taken ORDER BY w.seq LIMIT 1) h ON true
-    WHERE l.id = s.id AND (l.head_seq, l.parked_on)
-          IS DISTINCT FROM (h.seq, CASE WHEN h.seq IS NULL THEN NULL ELSE coalesce(s.blocked_by, l.parked_on) END);
-
-    -- Lanes that lost their head to an admission elsewhere keep their place; lanes parked on a key that never was full
-    -- wait for it only if it is owed. Net changes, only rows that change.
-    WITH parked AS (
-        SELECT u.id, u.n, EXISTS (SELECT 1 FROM lane l WHERE l.parked_on = u.id AND l.head_seq IS NOT NULL) AS any_lane
-        FROM unnest(p_locked) WITH ORDINALITY u(id, n)
+    -- Net changes, only rows that change.
+    WITH next AS (
+        SELECT q.id, q.active + active_delta[u.n] AS active, q.waiting + waiting_delta[u.n] AS waiting,
+               a.lane AND owes[u.n] AS owed,
+               q.lim IS NOT NULL OR q.paused OR q.rate_every IS NOT NULL OR a.lane AS gated, t.tat,
+               CASE WHEN q.rate_every IS NOT NULL AND a.lane AND NOT q.paused AND q.lim IS DISTINCT FROM 0
+                         AND rate_room(t.tat, q.rate_every, q.rate_burst) = 0
+                    THEN to_timestamp(t.tat - (q.rate_burst - 1) * q.rate_every) END AS wake_at,
+               claimant[u.n] AS claim_lane, CASE WHEN claimant[u.n] IS NOT NULL THEN claimant_prio[u.n] END AS claim_prio,
+               CASE WHEN claimant[u.n] IS NOT NULL THEN claimant_seq[u.n] END AS claim_seq, turns[u.n] AS turn
+        FROM unnest(p_locked) WITH ORDINALITY u(id, n) JOIN queue q ON q.id = u.id
+        CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM lane l WHERE l.parked_on = u.id AND l.head_seq IS NOT NULL) AS lane) a
+        CROSS JOIN LATERAL (SELECT CASE WHEN q.rate_every IS NULL OR tokens[u.n] = 0 THEN q.tat
+                                        ELSE greatest(coalesce(q.tat, 0), extract(epoch FROM clock_timestamp()))
+                                             + tokens[u.n] * q.rate_every END AS tat) t
     ), changed AS (
         UPDATE queue q
-        SET active = q.active + active_delta[p.n], waiting = q.waiting + waiting_delta[p.n],
-            owed = p.any_lane AND room[p.n] > 0, gated = q.lim IS NOT NULL OR q.paused OR p.any_lane
-        FROM parked p
-        WHERE q.id = p.id
-          AND (q.active, q.waiting, q.owed, q.gated)
-              IS DISTINCT FROM (q.active + active_delta[p.n], q.waiting + waiting_delta[p.n],
-                                p.any_lane AND room[p.n] > 0, q.lim IS NOT NULL OR q.paused OR p.any_lane)
+        SET active = n.active, waiting = n.waiting, owed = n.owed, gated = n.gated, tat = n.tat, wake_at = n.wake_at,
+            claim_lane = n.claim_lane, claim_prio = n.claim_prio, claim_seq = n.claim_seq, turn = n.turn
+        FROM next n
+        WHERE q.id = n.id
+          AND (q.active, q.waiting, q.owed, q.gated, q.tat, q.wake_at, q.claim_lane, q.claim_prio, q.claim_seq, q.turn)
+              IS DISTINCT FROM
+              (n.active, n.waiting, n.owed, n.gated, n.tat, n.wake_at, n.claim_lane, n.claim_prio, n.claim_seq, n.turn)
     )
-    SELECT array_agg(p.id) INTO more FROM parked p WHERE p.any_lane AND room[p.n] > 0;
+    SELECT array_agg(n.id) FILTER (WHERE n.owed) INTO more FROM next n;
 END $$;
 
 -- One function admits. Called after acceptance of due work, release, retry, hand-back, cancel, a deadline, a change of
@@ -286,6 +492,7 @@ SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     touched int[];
     locked int[];
+    looked int;
     moves move[];
     entering uuid[] := p_entering;
     ended uuid[] := p_ended;
@@ -303,15 +510,17 @@ BEGIN
         RETURN;
     END IF;
     -- Closure, no locks: the keys of the lanes that may go next.
+    looked := 16 + CASE WHEN cardinality(p_keys) > 0 THEN p_chunk
+                        ELSE least(p_chunk, cardinality(p_ended || p_entering || p_decide)) END;
     locked := ARRAY(
         SELECT DISTINCT k FROM (
             SELECT unnest(touched) AS k
             UNION ALL
             SELECT unnest(l.keys) FROM unnest(touched) t CROSS JOIN LATERAL (
                 SELECT keys FROM lane WHERE parked_on = t AND head_seq IS NOT NULL
-                ORDER BY priority DESC, head_seq LIMIT 16 + p_chunk) l) s
+                ORDER BY priority DESC, place, head_seq LIMIT looked) l) s
         ORDER BY k);
-    PERFORM 1 FROM queue WHERE id = ANY(locked) ORDER BY id FOR UPDATE;
+    locked := ARRAY(SELECT id FROM queue WHERE id = ANY(locked) ORDER BY id FOR NO KEY UPDATE);
     IF cardinality(p_decide) > 0 THEN
         moves := decide(p_decide, p_attempts, p_targets, p_reason);
         own := record_moves(moves, 'executor', p_actor);
@@ -322,165 +531,4 @@ BEGIN
     SELECT a.messages, a.more, a.admitted, a.released INTO messages, more, admitted, released
     FROM admit_locked(locked, touched, ended, entering, '{}', '{}', '{}', p_chunk, p_actor) a;
     messages := own || messages;
-END $$;
-
--- Acceptance: the row is committed. Parallel arrays, one element per request; p_error holds a refusal as JSON.
--- A known id or a held idempotency key is skipped and not returned: the caller compares and answers.
-CREATE FUNCTION accept(p_id uuid[], p_action text[], p_version int[], p_pool text[], p_priority int[], p_lane bigint[],
-                       p_params text[], p_hash bytea[], p_tags text[], p_not_before timestamptz[],
-                       p_deadline timestamptz[], p_queue_timeout float8[], p_total_timeout float8[], p_error text[],
-                       p_key text[], p_actor text,
-                       OUT accepted uuid[], OUT messages message[], OUT more int[])
-LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
-SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    blocked uuid[] := '{}';   -- requests whose idempotency key somebody else holds
-    gated bigint[];
-    strong int[]; weak int[];
-    moves move[];
-    own message[];
-    statuses status[];
-    waits boolean[]; seqs bigint[];
-    entered_lane bigint[]; entered_first bigint[]; entered_count int[];
-    tombstones text[];
-    all_new boolean;
-    key record;
-BEGIN
-    IF p_key IS NOT NULL THEN
-        DELETE FROM idempotency_key k WHERE k.key IN (
-            SELECT x.key FROM idempotency_key x WHERE x.key = ANY(p_key) AND x.expires_at < now() ORDER BY x.key FOR UPDATE);
-        WITH taken AS (
-            INSERT INTO idempotency_key (key, request_hash, execution_id, expires_at)
-            SELECT k, hash, id, now() + interval '1 day' FROM unnest(p_key, p_hash, p_id) WITH ORDINALITY u(k, hash, id, n)
-            WHERE k IS NOT NULL ORDER BY k, n ON CONFLICT DO NOTHING RETURNING idempotency_key.execution_id
-        )
-        SELECT coalesce(array_agg(u.id), '{}') INTO blocked FROM unnest(p_key, p_id) u(k, id)
-        WHERE k IS NOT NULL AND u.id NOT IN (SELECT taken.execution_id FROM taken);
-    END IF;
-
-    -- Which lanes must queue: a limited, paused or waited-for key, or a window without room for all of this flush.
-    SELECT array_agg(l.id) INTO gated FROM lane l
-    WHERE l.id = ANY(p_lane) AND EXISTS (
-        SELECT 1 FROM queue q WHERE q.id = ANY(l.keys) AND (q.gated OR (q.scope = 'pool'
-            AND pool_window(q.name) < (SELECT count(*) FROM unnest(p_pool) p WHERE p = q.name))));
-    strong := ARRAY(SELECT DISTINCT k FROM lane l CROSS JOIN unnest(l.keys) k WHERE l.id = ANY(gated));
-    weak := ARRAY(SELECT DISTINCT k FROM lane l CROSS JOIN unnest(l.keys) k
-                  WHERE l.id = ANY(p_lane) AND l.id <> ALL(coalesce(gated, '{}')) AND k <> ALL(strong));
-    -- One pass in the order of ids. Unlimited keys are shared: only a first limit waits for us.
-    FOR key IN SELECT k AS id FROM unnest(strong || weak) k ORDER BY k LOOP
-        IF key.id = ANY(strong) THEN
-            PERFORM 1 FROM queue WHERE id = key.id FOR UPDATE;
-        ELSE
-            PERFORM 1 FROM queue WHERE id = key.id FOR KEY SHARE;
-        END IF;
-    END LOOP;
-    IF EXISTS (SELECT 1 FROM queue q WHERE q.id = ANY(weak) AND q.gated AND q.scope <> 'pool') THEN
-        RAISE EXCEPTION 'a key was limited meanwhile' USING ERRCODE = 'serialization_failure';
-    END IF;
-
-    SELECT array_agg(CASE
-               WHEN u.error IS NOT NULL THEN 'failed'
-               WHEN t.execution_id IS NOT NULL THEN 'cancelled'
-               WHEN u.not_before > now() OR u.lane_id = ANY(gated) THEN 'requested'
-               ELSE 'scheduled' END::status ORDER BY u.n),
-           array_agg(t.reason ORDER BY u.n),
-           array_agg(t.execution_id IS NULL AND u.error IS NULL AND u.lane_id = ANY(gated)
-                     AND (u.not_before IS NULL OR u.not_before <= now()) ORDER BY u.n)
-    INTO statuses, tombstones, waits
-    FROM unnest(p_id, p_error, p_not_before, p_lane) WITH ORDINALITY u(id, error, not_before, lane_id, n)
-    LEFT JOIN cancel_tombstone t ON t.execution_id = u.id AND t.expires_at > now();
-
-    -- The number in the lane is drawn under the key locks, by priority and arrival: it is the commit order.
-    IF true = ANY(waits) THEN
-        SELECT array_agg(s.seq ORDER BY s.n) INTO seqs
-        FROM (SELECT o.n, CASE WHEN o.waits THEN nextval('waiting_seq') END AS seq
-              FROM (SELECT * FROM unnest(waits, p_priority) WITH ORDINALITY w(waits, priority, n)
-                    ORDER BY w.priority DESC, w.n) o) s;
-    END IF;
-
-    WITH inserted AS (
-        INSERT INTO execution (id, status, attempt, action, action_version, root_id, pool, priority, lane_id, seq,
-                               params, request_hash, tags, error, cancel_reason, not_before, deadline, scheduled_at, finished_at)
-        SELECT u.id, u.status, (u.status = 'scheduled')::int, u.action, u.version, u.id, u.pool, u.priority, u.lane_id,
-               u.seq, u.params::jsonb, u.hash, u.tags::jsonb, u.error::jsonb, u.tombstone, u.not_before, u.deadline,
-               CASE WHEN u.status = 'scheduled' THEN now() END, CASE WHEN is_terminal(u.status) THEN now() END
-        FROM unnest(p_id, statuses, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash, p_tags, p_error,
-                    tombstones, p_not_before, p_deadline, seqs)
-             u(id, status, action, version, pool, priority, lane_id, params, hash, tags, error, tombstone, not_before,
-               deadline, seq)
-        WHERE u.id <> ALL(blocked)
-        ORDER BY u.id
-        ON CONFLICT (id) DO NOTHING
-        RETURNING id
-    )
-    SELECT coalesce(array_agg(id), '{}') INTO accepted FROM inserted;
-
-    -- Joining the arrays again costs the square of the flush; with nothing known already there is nothing to filter.
-    all_new := cardinality(accepted) = cardinality(p_id);
-    SELECT array_agg(ROW(u.id, 1, 1, NULL, u.status, (u.status = 'scheduled')::int, u.action, NULL, u.pool, NULL, NULL,
-                         coalesce(u.error::jsonb ->> 'message', u.tombstone), NULL, NULL)::move ORDER BY u.n)
-    INTO moves
-    FROM unnest(p_id, statuses, p_action, p_pool, p_error, tombstones)
-         WITH ORDINALITY u(id, status, action, pool, error, tombstone, n)
-    WHERE all_new OR u.id = ANY(accepted);
-
-    IF p_key IS NOT NULL AND NOT all_new THEN
-        -- A key whose id was known already is not spent.
-        DELETE FROM idempotency_key k USING unnest(p_key, p_id) u(key, id)
-        WHERE k.key = u.key AND u.id <> ALL(blocked) AND u.id <> ALL(accepted);
-    END IF;
-    DELETE FROM cancel_tombstone t WHERE t.execution_id = ANY(accepted);
-    own := record_moves(moves, 'executor', p_actor);
-    messages := own;
-    INSERT INTO timer (execution_id, kind, due)
-    SELECT u.id, t.kind, t.due
-    FROM unnest(p_id, statuses, p_not_before, p_deadline, p_queue_timeout, p_total_timeout)
-         u(id, status, not_before, deadline, queue_timeout, total_timeout)
-    CROSS JOIN LATERAL (VALUES
-        ('enter', CASE WHEN u.not_before > now() THEN u.not_before END),
-        ('queue', CASE WHEN u.status = 'requested'
-                       THEN greatest(now(), u.not_before) + u.queue_timeout * interval '1 second' END),
-        ('total', least(u.deadline, now() + u.total_timeout * interval '1 second'))) t(kind, due)
-    WHERE t.due IS NOT NULL AND NOT is_terminal(u.status) AND (all_new OR u.id = ANY(accepted));
-    IF seqs IS NOT NULL THEN
-        WITH entered AS (
-            INSERT INTO waiting (lane_id, seq, execution_id)
-            SELECT u.lane_id, u.seq, u.id FROM unnest(p_lane, seqs, p_id) u(lane_id, seq, id)
-            WHERE u.seq IS NOT NULL AND (all_new OR u.id = ANY(accepted))
-            RETURNING lane_id, seq
-        ), lanes AS (
-            SELECT lane_id, min(seq) AS first, count(*)::int AS n FROM entered GROUP BY lane_id
-        )
-        SELECT array_agg(lane_id), array_agg(first), array_agg(n) INTO entered_lane, entered_first, entered_count FROM lanes;
-        SELECT own || a.messages, a.more INTO messages, more
-        FROM admit_locked(strong, '{}', '{}', '{}', entered_lane, entered_first, entered_count, 500, p_actor) a;
-    END IF;
-END $$;
-
--- A limit or a pause, changed in place. The first limit of a key back-fills the slots of what is in flight, under the
--- key's lock; lowering drains; raising and removing owe the waiters an admission, which the caller starts.
-CREATE FUNCTION set_limit(p_scope text, p_name text, p_lim int, p_paused boolean) RETURNS int LANGUAGE plpgsql AS $$
-DECLARE
-    key queue;
-    filled int := 0;
-BEGIN
-    INSERT INTO queue (scope, name) VALUES (p_scope, p_name) ON CONFLICT DO NOTHING;
-    SELECT * INTO key FROM queue WHERE scope = p_scope AND name = p_name FOR UPDATE;
-    IF (key.lim, key.paused) IS NOT DISTINCT FROM (p_lim, p_paused) THEN
-        RETURN key.id;
-    END IF;
-    IF p_scope <> 'pool' THEN
-        WITH put AS (
-            INSERT INTO slot (execution_id, key_id)
-            SELECT f.execution_id, key.id FROM in_flight f JOIN execution e ON e.id = f.execution_id
-            JOIN lane l ON l.id = e.lane_id
-            WHERE key.id = ANY(l.keys) AND e.status IN ('scheduled', 'running', 'cancelling')
-            ON CONFLICT DO NOTHING RETURNING 1
-        ) SELECT count(*) INTO filled FROM put;
-    END IF;
-    UPDATE queue q SET lim = p_lim, paused = p_paused, limited_at = clock_timestamp(), active = q.active + filled, gated = true,
-                       owed = EXISTS (SELECT 1 FROM lane l WHERE l.parked_on = q.id)
-    WHERE q.id = key.id;
-    RETURN key.id;
 END $$;

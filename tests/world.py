@@ -222,7 +222,11 @@ class World:
 
     async def set_limit(self, name: str, lim: int | None, *, paused: bool = False, scope: str = "leaf") -> int:
         """Change a key without admitting, and return its id."""
-        found: int = await self.tx.fetchval("SELECT set_limit($1, $2, $3, $4)", scope, name, lim, paused)
+        return await self.set_queue(name, scope, lim=lim, paused=paused)
+
+    async def set_queue(self, name: str, scope: str = "leaf", **changes: object) -> int:
+        """Change any column of a key without admitting, and return its id."""
+        found: int = await self.tx.fetchval("SELECT set_queue($1, $2, $3)", scope, name, json.dumps(changes))
         return found
 
     async def limit(self, name: str, lim: int | None, *, paused: bool = False, scope: str = "leaf") -> int:

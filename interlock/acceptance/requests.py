@@ -6,13 +6,14 @@ A request with a usable id always ends as a row: what cannot be accepted becomes
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from interlock.actions.rendering import render_keys
 from interlock.contract.canonical import canonical_json, checksum, storable_text
 from interlock.contract.definitions import Name, Pool
 from interlock.contract.errors import InvalidParams, Malformed, Refused, UnknownAction
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from interlock.acceptance.catalog import Entry
+    from interlock.contract.keys import Bounds
 
 CLOCK_SKEW: Final = timedelta(days=1)
 MAX_TAGS: Final = 50
@@ -45,11 +47,21 @@ class Request(BaseModel):
     tags: Annotated[tuple[Text, ...], Field(max_length=MAX_TAGS)] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class LaneKey:
+    """One key of a lane. `template` and `bounds` are what its definition says, should the key have to be made."""
+
+    scope: str
+    name: str
+    template: str | None = None
+    bounds: Bounds | None = field(default=None, compare=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One request ready for the database: accepted by the rules, or carrying its refusal as `error`.
 
-    `keys` are the (scope, name) pairs of its lane; `hash` is the SHA-256 of what makes two requests the same.
+    `keys` are those of its lane, the pool among them; `hash` is the SHA-256 of what makes two requests the same.
     """
 
     id: UUID
@@ -57,7 +69,7 @@ class Candidate:
     version: int | None
     pool: str
     priority: int
-    keys: tuple[tuple[str, str], ...]
+    keys: tuple[LaneKey, ...]
     params: str
     hash: bytes
     tags: str
@@ -102,6 +114,8 @@ def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry], names: 
         entry = _entry(request, known, names)
         entry.schema.check(request.params)
         return _accepted(request, digest, entry)
+    except InvalidParams as invalid:
+        return _refused(data, identity, digest, invalid.code, str(invalid))
     except ValueError as invalid:
         return _refused(data, identity, digest, InvalidParams.code, f"params: {invalid}")
     except Refused as refusal:
@@ -120,9 +134,10 @@ def _entry(request: Request, known: dict[str, Entry], names: Sequence[str]) -> E
 def _accepted(request: Request, digest: bytes, entry: Entry) -> Candidate:
     action = entry.action
     pool = request.pool or action.pool
-    keys = [("leaf", f"action:{action.action}"), ("pool", pool)]
+    keys = [LaneKey("leaf", action.own_key, action.own_key, action), LaneKey("pool", pool)]
     if request.concurrency_key is not None:
-        keys.append(("leaf", f"key:{request.concurrency_key}"))
+        keys.append(LaneKey("leaf", f"key:{request.concurrency_key}"))
+    keys += [LaneKey("leaf", name, key.name, key) for name, key in render_keys(action, request.params)]
     return Candidate(
         id=request.id,
         action=action.action,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interlock.acceptance.requests import Candidate, judge, same_id, usable_id
+from interlock.acceptance.requests import Candidate, LaneKey, judge, same_id, usable_id
 from interlock.adapters.statements import Statements
 from interlock.contract.errors import Conflict, Malformed
 
@@ -53,7 +53,33 @@ async def accept(
 
     `actor` is a CloudEvents source such as `/executor/<id>`. Must be the first thing its transaction locks.
     """
+    judged = await _judge(tx, requests, catalog, now)
+    candidates = [candidate for _, candidate in judged if isinstance(candidate, Candidate)]
+    first, repeats = same_id(candidates)
     result = Acceptance()
+    fresh: set[UUID] = set()
+    refusals: dict[UUID, str] = {}
+    if first:
+        row = await _insert(tx, first, actor)
+        fresh = set(row["accepted"] or ())
+        refusals = dict(zip(row["refused"] or (), row["refusal"] or (), strict=True))
+        result.messages, result.more = row["messages"] or [], row["more"] or []
+    existing = await _existing(tx, [*(c for c in first if c.id not in fresh), *repeats])
+    for data, candidate in judged:
+        if isinstance(candidate, Malformed):
+            result.answers.append(Answer(data=data, id=None, error=candidate))
+        elif candidate.id in fresh:
+            fresh.remove(candidate.id)
+            refused = refusals.get(candidate.id, candidate.error)
+            result.answers.append(Answer(data=data, id=candidate.id, accepted=True, refused=refused))
+        else:
+            result.answers.append(_compare(data, candidate, existing))
+    return result
+
+
+async def _judge(
+    tx: Tx, requests: Sequence[dict[str, Any]], catalog: Catalog, now: datetime
+) -> list[tuple[dict[str, Any], Candidate | Malformed]]:
     # Names are ASCII; what is not has no row to look for, and some of it (NUL, half a character) the database refuses.
     wanted = {name for data in requests if isinstance(name := data.get("action"), str) and _printable_ascii(name)}
     known = await catalog.current(tx, wanted)
@@ -64,24 +90,7 @@ async def accept(
             judged.append((data, judge(data, usable_id(data, now), known, names)))
         except Malformed as error:
             judged.append((data, error))
-    candidates = [candidate for _, candidate in judged if isinstance(candidate, Candidate)]
-    first, repeats = same_id(candidates)
-    taken: set[UUID] = set()
-    if first:
-        row = await _insert(tx, first, actor)
-        taken = set(row["accepted"] or ())
-        result.messages, result.more = row["messages"] or [], row["more"] or []
-    existing = await _existing(tx, [*(c for c in first if c.id not in taken), *repeats])
-    fresh = set(taken)
-    for data, candidate in judged:
-        if isinstance(candidate, Malformed):
-            result.answers.append(Answer(data=data, id=None, error=candidate))
-        elif candidate.id in fresh:
-            fresh.remove(candidate.id)
-            result.answers.append(Answer(data=data, id=candidate.id, accepted=True, refused=candidate.error))
-        else:
-            result.answers.append(_compare(data, candidate, existing))
-    return result
+    return judged
 
 
 def _printable_ascii(text: str) -> bool:
@@ -112,13 +121,25 @@ async def _insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record
     )
 
 
-async def _lanes(tx: Tx, candidates: Sequence[Candidate]) -> dict[tuple[tuple[tuple[str, str], ...], int], int]:
+async def _lanes(tx: Tx, candidates: Sequence[Candidate]) -> dict[tuple[tuple[LaneKey, ...], int], int]:
     wanted = list(dict.fromkeys((c.keys, c.priority) for c in candidates if c.keys))
-    flat = [(number, priority, *key) for number, (keys, priority) in enumerate(wanted) for key in keys]
-    if not flat:
+    if not wanted:
         return {}
+    flat = [
+        (number, priority, key.scope, key.name, key.template, *_columns(key))
+        for number, (keys, priority) in enumerate(wanted)
+        for key in keys
+    ]
     rows = await tx.fetch(SQL["make_lanes"], *(list(column) for column in zip(*flat, strict=True)))
     return {wanted[row["lane"]]: row["lane_id"] for row in rows}
+
+
+def _columns(key: LaneKey) -> tuple[object, ...]:
+    names = ("lim", "cap", "cap_policy", "rate_every", "rate_burst")
+    if key.bounds is None:
+        return (None,) * len(names)
+    columns = key.bounds.columns()
+    return tuple(columns[name] for name in names)
 
 
 async def _existing(tx: Tx, candidates: Sequence[Candidate]) -> list[Record]:

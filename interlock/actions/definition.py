@@ -57,6 +57,21 @@ def duplicates(definitions: Iterable[Definition]) -> list[tuple[Definition, Defi
     ]
 
 
+def disagreements(actions: Iterable[Action]) -> list[str]:
+    """Return a line for each key that two actions name and bound differently: it is one key, and has one limit."""
+    first: dict[str, Action] = {}
+    lines = []
+    for action in actions:
+        for name, bounds in action.bounds().items():
+            other = first.setdefault(name, action)
+            if other.bounds()[name].columns() != bounds.columns():
+                lines.append(
+                    f'the key "{name}" is bounded differently in {other.action} and {action.action}; '
+                    "it is one key: give it the same limit, rate and cap in both"
+                )
+    return lines
+
+
 def repeats(definitions: Iterable[Definition]) -> list[str]:
     """Return a line for each definition whose name an earlier one has, naming both places."""
     return [

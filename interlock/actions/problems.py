@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args, get_origin
 
 from interlock.contract.definitions import RETRIABLE, Action, Http, Retry, Timeouts
+from interlock.contract.keys import Key
 from interlock.contract.suggestions import did_you_mean, nearest
 
 if TYPE_CHECKING:
@@ -18,9 +19,17 @@ if TYPE_CHECKING:
 
 Path = tuple[str | int, ...]
 
-_MODELS: dict[Path, type[BaseModel]] = {(): Action, ("http",): Http, ("retry",): Retry, ("timeout",): Timeouts}
+_MODELS: dict[Path, type[BaseModel]] = {
+    (): Action,
+    ("http",): Http,
+    ("retry",): Retry,
+    ("timeout",): Timeouts,
+    ("keys",): Key,
+}
+"""What a mapping at each path describes; the places of items are left out of a path."""
 _EXAMPLES = {
     "action": "give the action a name, such as `action: checksum`",
+    "name": "give the key a name, such as `name: customer/{{ params.customer }}`",
     "url": "give the address, such as `url: https://example.com/`",
 }
 _LONGEST_EXCERPT = 80
@@ -84,8 +93,12 @@ def _own(detail: ErrorDetails) -> str:
 
 def _unknown(detail: ErrorDetails) -> str:
     *parent, name = detail["loc"]
-    known = tuple(_MODELS[tuple(parent)].model_fields)
+    known = tuple(_model(tuple(parent)).model_fields)
     return "unknown field" + (did_you_mean(str(name), known) or f"; the known ones are {', '.join(known)}")
+
+
+def _model(path: Path) -> type[BaseModel]:
+    return _MODELS[tuple(part for part in path if isinstance(part, str))]
 
 
 def _missing(detail: ErrorDetails) -> str:
@@ -102,7 +115,7 @@ def _choice(detail: ErrorDetails) -> str:
 def _choices(path: Path) -> tuple[str, ...]:
     if path[:2] == ("retry", "on"):
         return tuple(sorted(RETRIABLE))
-    annotation = _MODELS[path[:-1]].model_fields[str(path[-1])].annotation
+    annotation = _model(path[:-1]).model_fields[str(path[-1])].annotation
     return get_args(annotation) if get_origin(annotation) is Literal else ()
 
 

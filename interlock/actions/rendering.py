@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from interlock.actions.problems import Path, Problem, excerpt, written
 from interlock.actions.templates import check, render, render_value
 from interlock.contract.errors import InvalidParams
+from interlock.contract.keys import key_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,8 +18,18 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
 
     from interlock.contract.definitions import Action
+    from interlock.contract.keys import Key
 
-__all__ = ["RenderedHttp", "check", "check_action", "render", "render_command", "render_http", "render_value"]
+__all__ = [
+    "RenderedHttp",
+    "check",
+    "check_action",
+    "render",
+    "render_command",
+    "render_http",
+    "render_keys",
+    "render_value",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +81,23 @@ def render_http(action: Action, params: Mapping[str, JsonValue]) -> RenderedHttp
     return RenderedHttp(method=http.method, url=url, headers=headers, body=body.encode())
 
 
+def render_keys(action: Action, params: Mapping[str, JsonValue]) -> list[tuple[str, Key]]:
+    """Return the keys that an execution with these parameters has beside the action's own, by name.
+
+    Two that come out as one name are one key; the first says what bounds it. Raises InvalidParams, naming the key.
+    """
+    rendered: dict[str, Key] = {}
+    for index, key in enumerate(action.keys):
+        with _field("keys", index, "name"):
+            try:
+                rendered.setdefault(key_name(render(key.name, params)), key)
+            except InvalidParams:
+                raise
+            except ValueError as error:
+                raise InvalidParams(str(error)) from error
+    return list(rendered.items())
+
+
 def check_action(action: Action) -> list[Problem]:
     """Return what is wrong with each template of an action, with the path of its field."""
     return [Problem(path, text) for path, template in _templates(action) for text in check(template, action.params)]
@@ -81,6 +109,8 @@ def _templates(action: Action) -> Iterator[tuple[Path, str]]:
         yield ("http", "url"), action.http.url
         yield from _texts(("http", "headers"), dict(action.http.headers))
         yield from _texts(("http", "body"), action.http.body)
+    for index, key in enumerate(action.keys):
+        yield ("keys", index, "name"), key.name
 
 
 def _texts(path: Path, value: JsonValue) -> Iterator[tuple[Path, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.actions.definition import repeats
+from interlock.actions.definition import disagreements, repeats
 from interlock.actions.files import load
 from interlock.actions.modules import load_modules
 from interlock.cli import output
@@ -64,8 +64,8 @@ def _row(each: Registered) -> tuple[object, ...]:
 def _definitions(ctx: typer.Context, folder: Path | None, modules: Sequence[str] | None) -> list[Definition]:
     place, names = places_of_actions(ctx, folder, modules)
     found = [*(load(place) if place else ()), *load_modules(names)]
-    if repeated := repeats(found):
-        raise InvalidDefinition("\n".join(repeated))
+    if wrong := [*repeats(found), *disagreements(each.action for each in found)]:
+        raise InvalidDefinition("\n".join(wrong))
     return found
 
 

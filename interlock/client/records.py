@@ -135,7 +135,7 @@ class Registered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What applying a set of definitions did, by name. `limits` are the live limits that it changed."""
+    """What applying a set of definitions did, by name. `limits` are those of the keys whose bounds it changed."""
 
     added: tuple[str, ...]
     changed: tuple[str, ...]

@@ -1,56 +1,79 @@
-"""Registers definitions: a new version for what changed, and the limit of its key. Takes the transaction.
+"""Registers definitions: a new version for what changed, and the bounds of its keys. Takes the transaction.
 
-A version never changes. A live limit changes only when its definition's does, so that what an operator set by hand
-outlives every definition that stayed as it was.
+A version never changes. The live bounds of a key change only when its definition's do, so that what an operator set by
+hand outlives every definition that stayed as it was.
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
+from interlock.actions.definition import disagreements
 from interlock.client.records import Applied
 from interlock.client.store import SQL
+from interlock.contract.definitions import Action
+from interlock.contract.errors import InvalidDefinition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from asyncpg import Record
+    from pydantic import JsonValue
 
     from interlock.adapters.postgres import Tx
-    from interlock.contract.definitions import Action
+    from interlock.contract.keys import Bounds
 
 
 async def apply_actions(tx: Tx, actions: Iterable[Action], *, prune: bool = False) -> Applied:
     """Make `actions` the newest versions; with `prune`, withdraw every other one.
 
     Must be the first thing its transaction locks. Executions may have to be admitted on `keys` after the commit;
-    the executors find them, too, only later.
+    the executors find them, too, only later. Raises InvalidDefinition when two actions bound one key differently.
     """
     wanted = {action.action: action for action in actions}
     await tx.execute(SQL["lock_registry"])
     known = {row["name"]: row for row in await tx.fetch(SQL["registered"])}
-    added = [name for name in wanted if name not in known or known[name]["withdrawn"]]
-    changed = [
-        name for name, action in wanted.items() if name not in added and known[name]["checksum"] != action.checksum()
-    ]
-    withdrawn = sorted(n for n, row in known.items() if n not in wanted and not row["withdrawn"]) if prune else []
-    new = [wanted[name] for name in (*added, *changed)]
-    limits = {action.action: action.limit for action in new if action.limit != _limit(known.get(action.action))}
-    await _register(tx, new, known)
+    stood = {name: _stored(row) for name, row in known.items()}
+    before = {name: action for name, action in stood.items() if not known[name]["withdrawn"]}
+    if differences := disagreements((wanted if prune else before | wanted).values()):
+        raise InvalidDefinition("\n".join(differences))
+    added = [name for name in wanted if name not in before]
+    changed = [name for name in wanted if name in before and known[name]["checksum"] != wanted[name].checksum()]
+    withdrawn = sorted(before.keys() - wanted.keys()) if prune else []
+    await _register(tx, [wanted[name] for name in (*added, *changed)], known)
     if withdrawn:
         await tx.execute(SQL["withdraw"], withdrawn)
+    bounds = _changes(stood.values(), (wanted[name] for name in (*added, *changed)))
     return Applied(
         added=tuple(sorted(added)),
         changed=tuple(sorted(changed)),
         unchanged=tuple(sorted(wanted.keys() - {*added, *changed})),
         withdrawn=tuple(withdrawn),
-        limits=limits,
-        keys=await _set_limits(tx, limits),
+        limits={name: bound.limit for name, bound in bounds.items()},
+        keys=await _set_bounds(tx, bounds),
     )
 
 
-def _limit(known: Record | None) -> int | None:
-    return None if known is None else known["limit"]
+def _stored(row: Record) -> Action:
+    try:
+        return Action.from_stored(row["definition"])
+    except ValueError as error:
+        raise InvalidDefinition(
+            f"action {row['name']} was registered by a newer version of Interlock; apply definitions with that one"
+        ) from error
+
+
+def _changes(before: Iterable[Action], new: Iterable[Action]) -> dict[str, Bounds]:
+    """Return the bounds that were not the same before, by the name of the key as definitions write it."""
+    stood = {name: bounds.columns() for action in before for name, bounds in action.bounds().items()}
+    unbounded = Action(action="none", command=("none",)).columns()
+    return {
+        name: bounds
+        for action in new
+        for name, bounds in action.bounds().items()
+        if bounds.columns() != stood.get(name, unbounded)
+    }
 
 
 async def _register(tx: Tx, actions: list[Action], known: Mapping[str, Record]) -> None:
@@ -65,13 +88,13 @@ async def _register(tx: Tx, actions: list[Action], known: Mapping[str, Record]) 
     )
 
 
-async def _set_limits(tx: Tx, limits: Mapping[str, int | None]) -> tuple[int, ...]:
-    """Change the limits of these actions' keys, paused or not as they are; returns the keys."""
-    if not limits:
+async def _set_bounds(tx: Tx, bounds: Mapping[str, Bounds]) -> tuple[int, ...]:
+    """Change the bounds of every key that these templates made, paused or not as they are; returns the keys."""
+    if not bounds:
         return ()
-    wanted = {f"action:{name}": limit for name, limit in limits.items()}
-    await tx.execute(SQL["make_keys"], list(wanted))
-    keys = await tx.fetch(SQL["lock_keys"], list(wanted))
+    await tx.execute(SQL["make_keys"], [name for name in bounds if name.startswith("action:")])
+    keys = await tx.fetch(SQL["lock_keys"], list(bounds))
     for key in keys:
-        await tx.execute(SQL["set_limit"], key["name"], wanted[key["name"]], key["paused"])
+        changes: dict[str, JsonValue] = {**bounds[key["template"]].columns(), "template": key["template"]}
+        await tx.execute(SQL["set_queue"], "leaf", key["name"], json.dumps(changes))
     return tuple(key["id"] for key in keys)

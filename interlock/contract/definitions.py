@@ -12,9 +12,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     JsonValue,
     field_validator,
@@ -23,6 +21,7 @@ from pydantic import (
 
 from interlock.contract.canonical import canonical_json, checksum, storable, storable_text
 from interlock.contract.durations import seconds
+from interlock.contract.keys import MOST_OWN_KEYS, Bounds, Key, Part
 from interlock.contract.status import Status
 
 RESERVED_POOLS = frozenset({"relay"})
@@ -88,16 +87,12 @@ Json = Annotated[JsonValue, AfterValidator(storable)]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Http(_Part):
+class Http(Part):
     """A request that a worker sends. Texts are templates over `params`; a body that is not a text is sent as JSON."""
 
     method: Method = "GET"
     url: Url
-    headers: dict[str, Line] = {}
+    headers: dict[str, Line] = Field(default={})
     body: Json = None
 
     @field_validator("method", mode="before")
@@ -116,7 +111,7 @@ class Http(_Part):
         return value
 
 
-class Retry(_Part):
+class Retry(Part):
     """When a failed attempt is made again. `max_attempts` counts the first one too; durations are seconds."""
 
     max_attempts: int = Field(default=1, ge=1, le=1000, strict=True)
@@ -147,7 +142,7 @@ class Retry(_Part):
         return min(self.delay * factor, self.max_delay) * (1.0 - self.jitter * jitter)
 
 
-class Timeouts(_Part):
+class Timeouts(Part):
     """Deadlines in seconds; None is none.
 
     `queue`: from acceptance to the first slot. `start`: from dispatch to a worker's claim. `run`: one attempt.
@@ -160,11 +155,11 @@ class Timeouts(_Part):
     total: Timeout | None = None
 
 
-class Action(_Part):
+class Action(Bounds):
     """One action: what runs (exactly one of command, function and http), with what parameters, under which limits.
 
-    `params` is a JSON Schema; `limit` the number that may run at the same time over all workers (0 admits none, None
-    is no limit); `grace` the seconds between asking running work to stop and killing it.
+    `params` is a JSON Schema; its bounds are those of its own key, over all workers; `keys` are further ones, named by
+    its parameters; `grace` the seconds between asking running work to stop and killing it.
     """
 
     action: Name
@@ -172,8 +167,8 @@ class Action(_Part):
     command: tuple[Text, ...] | None = Field(default=None, min_length=1, max_length=1000)
     function: Function | None = None
     http: Http | None = None
-    params: Annotated[dict[str, JsonValue], AfterValidator(storable)] = {"type": "object"}
-    limit: int | None = Field(default=None, ge=0, le=1_000_000, strict=True)
+    params: Annotated[dict[str, JsonValue], AfterValidator(storable)] = Field(default={"type": "object"})
+    keys: tuple[Key, ...] = Field(default=(), max_length=MOST_OWN_KEYS)
     pool: Pool = "default"
     priority: int = Field(default=0, ge=-100, le=100, strict=True)
     retry: Retry = Retry()
@@ -194,6 +189,24 @@ class Action(_Part):
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"an action has exactly one of command, function and http; {found}")
         return self
+
+    @field_validator("keys")
+    @classmethod
+    def _each_once(cls, value: tuple[Key, ...]) -> tuple[Key, ...]:
+        names = [key.name for key in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'the key "{name}" is named twice; keep one')
+        return value
+
+    @property
+    def own_key(self) -> str:
+        """The name of the key that every execution of this action has."""
+        return f"action:{self.action}"
+
+    def bounds(self) -> dict[str, Bounds]:
+        """Return the bounds of all keys of this definition, by name as it is written: the own one and the templates."""
+        return {self.own_key: self, **{key.name: key for key in self.keys}}
 
     @property
     def runner(self) -> Literal["command", "function", "http"]:

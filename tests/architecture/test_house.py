@@ -28,6 +28,7 @@ LAWS = {
         "executor/handlers/requested.py",
         "executor/rules/status.py",
         "worker/claim.py",
+        "migrations/0004_acceptance.sql",
     ],
     "Law 2. Each move has one owner and one guarded statement": [
         "interlock/contract/status.py",
@@ -46,6 +47,7 @@ LAWS = {
         "executor/rules/status.py",
         "migrations/0003_admission.sql",
     ],
+    "Law 7. A parent never holds what its children need": ["migrations/0003_admission.sql"],
 }
 
 

@@ -83,11 +83,12 @@ def test_an_unsorted_lock_would_be_found() -> None:
 
 def test_admission_locks_keys_before_executions() -> None:
     body = text(ROOT / "migrations/0003_admission.sql")
-    admit = body[body.index("CREATE FUNCTION admit(") : body.index("CREATE FUNCTION accept(")]
-    keys, executions = admit.index("FROM queue WHERE id = ANY(locked) ORDER BY id FOR UPDATE"), admit.index("decide(")
-    assert keys < executions < admit.index("admit_locked(locked")
-    accept = body[body.index("CREATE FUNCTION accept(") : body.index("CREATE FUNCTION set_limit(")]
-    assert accept.index("FOR UPDATE", accept.index("strong ||")) < accept.index("INSERT INTO execution (")
+    admit = body[body.index("CREATE FUNCTION admit(") :]
+    lock = "FROM queue WHERE id = ANY(locked) ORDER BY id FOR NO KEY UPDATE"
+    assert admit.index(lock) < admit.index("decide(") < admit.index("admit_locked(locked")
+    body = text(ROOT / "migrations/0004_acceptance.sql")
+    accept = body[body.index("CREATE FUNCTION accept(") :]
+    assert accept.index("FOR NO KEY UPDATE", accept.index("strong ||")) < accept.index("INSERT INTO execution (")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "worker/sql").glob("*.sql")), ids=named)

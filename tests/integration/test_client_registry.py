@@ -62,16 +62,16 @@ async def test_a_live_limit_outlives_a_definition_that_stayed_as_it_was(
 ) -> None:
     await client.apply_actions([job(limit=3)])
     assert (await registered(client)).limit == 3
-    await connection.execute("SELECT set_limit('leaf', 'action:job', 7, true)")
+    await connection.execute("""SELECT set_queue('leaf', 'action:job', '{"lim": 7, "paused": true}')""")
 
     assert (await client.apply_actions([job(limit=3)])).limits == {}
     assert (await client.apply_actions([job(limit=3, priority=1)])).limits == {}
     assert (await registered(client)).limit == 7
 
-    assert (await client.apply_actions([job(limit=4)])).limits == {"job": 4}
+    assert (await client.apply_actions([job(limit=4)])).limits == {"action:job": 4}
     found = await registered(client)
     assert (found.limit, found.paused) == (4, True)
-    assert (await client.apply_actions([job()])).limits == {"job": None}
+    assert (await client.apply_actions([job()])).limits == {"action:job": None}
     assert (await registered(client)).limit is None
 
 

@@ -111,7 +111,7 @@ async def test_no_hot_statement_scans_a_table_that_grows(database_url: str, rows
             "INSERT INTO action (name, version, definition, checksum) VALUES ('plan', 1, $1, 'x')",
             '{"action": "plan", "command": ["true"]}',
         )
-        await connection.fetchval("SELECT set_limit('leaf', 'action:plan', 30, false)")
+        await connection.fetchval("""SELECT set_queue('leaf', 'action:plan', '{"lim": 30}')""")
         # Prepared while the tables are empty, as daemons on a new database do; run again when they are not.
         await live(connection, worker, 50)
         if rows:

@@ -128,7 +128,9 @@ class Deployment:
             known.checksum(),
         )
         if limit is not None:
-            await self.connection.execute("SELECT set_limit('leaf', $1, $2, false)", f"action:{action}", limit)
+            await self.connection.execute(
+                "SELECT set_queue('leaf', $1, jsonb_build_object('lim', $2::int))", f"action:{action}", limit
+            )
 
     async def channel(self, role: str = "client") -> AbstractChannel:
         """Return the channel of a role; it is closed at the end."""

@@ -1,2 +1,2 @@
-SELECT accepted, messages, more
+SELECT accepted, refused, refusal, messages, more
 FROM accept($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)

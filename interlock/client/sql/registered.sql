@@ -1,4 +1,3 @@
--- The newest version of every action, as far as a comparison needs it.
-SELECT DISTINCT ON (name) name, version, checksum, (definition ->> 'limit')::int AS "limit",
-       withdrawn_at IS NOT NULL AS withdrawn
+-- The newest version of every action.
+SELECT DISTINCT ON (name) name, version, checksum, definition::text AS definition, withdrawn_at IS NOT NULL AS withdrawn
 FROM action ORDER BY name, version DESC

@@ -1,1 +1,0 @@
-SELECT set_limit('leaf', $1, $2, $3)
