@@ -13,7 +13,7 @@ from executor.handlers.requested import Requested
 from executor.handlers.status_changed import ExecutionManager
 from executor.loops.periodic import Context, every
 from executor.loops.reaper import Reaper
-from executor.loops.reconciler import partitions, reconciler
+from executor.loops.reconciler import housekeeping, partitions, reconciler
 from executor.loops.timers import timers
 from interlock.acceptance.catalog import Catalog
 from interlock.adapters import migrations
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from interlock.contract.topology import Queue
 
 CONNECTIONS = 8
+HOUR_SECONDS = 3_600.0
 DAY_SECONDS = 86_400.0
 
 
@@ -142,6 +143,7 @@ class Service:
             every(settings.timers, timers, context),
             every(settings.reconcile, reconciler, context),
             every(settings.reaper, Reaper(settings.lease), context),
+            every(HOUR_SECONDS, housekeeping, context),
             every(DAY_SECONDS, partitions, context),
         ]
 

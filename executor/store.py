@@ -79,6 +79,11 @@ async def statuses(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Record]:
     return {row["id"]: row for row in await tx.fetch(SQL["statuses"], list(ids))}
 
 
+async def ends(tx: Tx, ids: Sequence[UUID]) -> list[Record]:
+    """Where these executions stand (id, status, attempt, epoch), whether each holds slots and whether it is limited."""
+    return await tx.fetch(SQL["ends"], list(ids))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostMove:
     """A worker's move that its message tells and the row does not."""
@@ -153,9 +158,26 @@ async def forget_timers(tx: Tx, timers: Sequence[Record]) -> None:
     await tx.execute(SQL["forget_timers"], [t["execution_id"] for t in timers], [t["kind"] for t in timers])
 
 
-async def hungry_keys(tx: Tx) -> list[int]:
-    """Keys with waiters that may go on."""
-    return [row["id"] for row in await tx.fetch(SQL["hungry_keys"])]
+async def hungry_keys(tx: Tx) -> list[Record]:
+    """Keys with waiters that may go on: (id, seconds until then), the latter 0 or less for now."""
+    return await tx.fetch(SQL["hungry_keys"])
+
+
+async def claimed_keys(tx: Tx) -> list[int]:
+    """Keys that a head claims: what it keeps free for itself goes to others while it cannot go anyway."""
+    return [row["id"] for row in await tx.fetch(SQL["claimed_keys"])]
+
+
+async def forget_idle(tx: Tx, *, idle_seconds: float) -> Record:
+    """Delete lanes and keys that nobody used for so long; returns how many (lanes, keys)."""
+    row: Record | None = await tx.fetchrow(SQL["forget_idle"], idle_seconds)
+    assert row is not None  # noqa: S101 - the function returns exactly one row
+    return row
+
+
+async def fold_minutes(tx: Tx, *, older_seconds: float) -> None:
+    """Fold the minutes of keys that are older than this into their totals."""
+    await tx.execute(SQL["fold_minutes"], older_seconds)
 
 
 async def leaked_slots(tx: Tx) -> list[UUID]:

@@ -36,3 +36,49 @@ BEGIN
     WHERE q.id = old.id;
     RETURN old.id;
 END $$;
+
+-- Lanes that nobody used for p_idle, and keys that no lane has and no person set. Acceptance holds the rows of its lanes and
+-- keys until it commits (FOR KEY SHARE), and does the flush again when one of them has gone: so what is locked here and
+-- then found unused stays unused.
+CREATE FUNCTION forget_idle(p_idle interval, OUT lanes int, OUT keys int) LANGUAGE plpgsql
+SET enable_seqscan = on SET enable_hashjoin = on SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    used bigint[];
+    old bigint[];
+    unused int[];
+BEGIN
+    SELECT coalesce(array_agg(DISTINCT e.lane_id), '{}') INTO used FROM execution e
+    JOIN (SELECT execution_id FROM in_flight UNION SELECT execution_id FROM timer UNION SELECT execution_id FROM slot) o
+      ON o.execution_id = e.id
+    WHERE e.lane_id IS NOT NULL;
+    UPDATE lane l SET idle_since = CASE WHEN l.head_seq IS NULL AND NOT l.id = ANY(used) THEN now() END
+    WHERE (l.idle_since IS NULL) = (l.head_seq IS NULL AND NOT l.id = ANY(used));
+
+    old := ARRAY(SELECT id FROM lane WHERE idle_since <= now() - p_idle ORDER BY id FOR UPDATE SKIP LOCKED);
+    -- Statements of their own, so that they see whom the locks let through before.
+    DELETE FROM lane l WHERE l.id = ANY(old) AND l.head_seq IS NULL AND NOT EXISTS (
+        SELECT 1 FROM (SELECT execution_id FROM in_flight UNION SELECT execution_id FROM timer UNION SELECT execution_id FROM slot) o
+        JOIN execution e ON e.id = o.execution_id WHERE e.lane_id = l.id);
+    GET DIAGNOSTICS lanes = ROW_COUNT;
+
+    unused := ARRAY(
+        SELECT q.id FROM queue q
+        WHERE q.scope <> 'pool' AND q.name NOT LIKE 'action:%' AND NOT q.kept AND q.created_at <= now() - p_idle
+          AND q.active = 0 AND q.waiting = 0 AND NOT EXISTS (SELECT 1 FROM lane l WHERE q.id = ANY(l.keys))
+        ORDER BY q.id FOR UPDATE SKIP LOCKED);
+    DELETE FROM queue q WHERE q.id = ANY(unused) AND q.active = 0 AND q.waiting = 0 AND NOT q.kept
+        AND NOT EXISTS (SELECT 1 FROM lane l WHERE q.id = ANY(l.keys));
+    GET DIAGNOSTICS keys = ROW_COUNT;
+    DELETE FROM queue_minute m WHERE NOT EXISTS (SELECT 1 FROM queue q WHERE q.id = m.key_id);
+END $$;
+
+-- What is older than any percentile asks for becomes one row per event and bucket: the totals of all time.
+CREATE FUNCTION fold_minutes(p_older interval) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    WITH gone AS (
+        DELETE FROM queue_minute WHERE minute < now() - p_older AND minute > '-infinity' RETURNING *
+    )
+    INSERT INTO queue_minute AS m (key_id, minute, event, bucket, n)
+    SELECT key_id, '-infinity', event, bucket, sum(n) FROM gone GROUP BY key_id, event, bucket
+    ON CONFLICT ON CONSTRAINT queue_minute_pkey DO UPDATE SET n = m.n + excluded.n;
+END $$;

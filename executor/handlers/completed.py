@@ -6,13 +6,20 @@ slot rows of executions whose row says that they ended; of a duplicate, an early
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from executor import store
 from executor.handlers.outgoing import Outgoing
+from executor.rules.completion import End, News, judge
+from interlock.adapters.logs import get_logger
+from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
+
+    from asyncpg import Record
 
     from interlock.adapters.postgres import Tx
     from interlock.adapters.telemetry import Metrics
@@ -25,10 +32,32 @@ class CompletionListener:
     def __init__(self, *, actor: str, metrics: Metrics) -> None:
         self._actor = actor
         self._metrics = metrics
+        self._log = get_logger("completion_listener")
 
     async def __call__(self, tx: Tx, batch: Sequence[events.Completed]) -> Outgoing:
         """Release one flush of ended executions."""
+        rows = {row["id"]: row for row in await store.ends(tx, sorted({event.data.id for event in batch}))}
+        ended: set[UUID] = set()
+        counts: Counter[News] = Counter()
+        for event in batch:
+            identity = event.data.id
+            news = News.DUPLICATE if identity in ended else _judge(rows.get(identity), event)
+            counts[news] += 1
+            if news is News.PROCESSED:
+                ended.add(identity)
+            else:
+                self._log.debug(str(news), execution_id=str(identity), told=event.data.status, source=event.source)
+        for news, count in counts.items():
+            self._metrics.messages.labels("execution.completed", str(news)).inc(count)
         outgoing = Outgoing()
-        outgoing.add(await store.admit(tx, self._actor, ended=sorted({event.data.id for event in batch})))
-        self._metrics.messages.labels("execution.completed", "processed").inc(len(batch))
+        if ended:
+            outgoing.add(await store.admit(tx, self._actor, ended=sorted(ended)))
         return outgoing
+
+
+def _judge(row: Record | None, event: events.Completed) -> News:
+    told = End(event.data.status, event.data.attempt, event.data.epoch)
+    if row is None:
+        return judge(None, told, holds=False, limited=False)
+    stands = End(Status(row["status"]), row["attempt"], row["epoch"])
+    return judge(stands, told, holds=row["holds"], limited=row["limited"])

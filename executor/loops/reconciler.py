@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from executor import store
+from interlock.adapters.logs import get_logger
 from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from executor.loops.periodic import Context
+
+IDLE_SECONDS: Final = 86_400.0
+FOLD_SECONDS: Final = 86_400.0
 
 
 async def reconciler(context: Context) -> None:
@@ -16,6 +20,10 @@ async def reconciler(context: Context) -> None:
     async with context.transaction() as tx:
         leaked = await store.leaked_slots(tx)
         tombstones = await store.late_tombstones(tx)
+        claimed = await store.claimed_keys(tx)
+    if claimed:
+        async with context.transaction() as tx:
+            context.offer(await store.admit(tx, context.actor, keys=claimed))
     if leaked:
         async with context.transaction() as tx:
             admission = await store.admit(tx, context.actor, ended=leaked)
@@ -29,6 +37,16 @@ async def reconciler(context: Context) -> None:
             await store.unbury(tx, ids)
         context.repaired("cancel", len(ids))
         context.offer(admission)
+
+
+async def housekeeping(context: Context) -> None:
+    """Forget lanes and keys that nobody used for a day, and fold the minutes that no percentile asks for any more."""
+    async with context.transaction() as tx:
+        forgotten = await store.forget_idle(tx, idle_seconds=IDLE_SECONDS)
+    async with context.transaction() as tx:
+        await store.fold_minutes(tx, older_seconds=FOLD_SECONDS)
+    if forgotten["lanes"]:
+        get_logger("housekeeping").info("forgot what was idle", lanes=forgotten["lanes"], keys=forgotten["keys"])
 
 
 async def partitions(context: Context) -> None:

@@ -8,30 +8,43 @@ from executor import store
 from interlock.contract.status import Status
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from executor.loops.periodic import Context
 
 
-async def timers(context: Context) -> None:
-    """Enter what is due again, end what is late, and admit on for keys with room and waiters."""
+async def timers(context: Context) -> float | None:
+    """Enter what is due again, end what is late, and admit on for keys with room and waiters.
+
+    Returns the seconds until a rate lets the next go, should that be sooner than the next pass.
+    """
     async with context.transaction() as tx:
         due = await store.due_timers(tx)
-        keys = await store.hungry_keys(tx)
+        hungry = await store.hungry_keys(tx)
+    keys = [key["id"] for key in hungry if key["due_in"] <= 0]
     if due:
-        entering = [timer["execution_id"] for timer in due if timer["kind"] == "enter"]
-        late = {timer["execution_id"]: timer for timer in due if timer["kind"] != "enter"}
-        decisions = [
-            # The queue deadline is about waiting: with the attempt as its fence it misses what was admitted meanwhile.
-            store.Decision(
-                id=identity, target=Status.TIMED_OUT, attempt=timer["attempt"] if timer["kind"] == "queue" else None
-            )
-            for identity, timer in sorted(late.items())
-        ]
-        async with context.transaction() as tx:
-            admission = await store.admit(
-                tx, context.actor, entering=entering, decisions=decisions, reason="timed_out", keys=keys
-            )
-            await store.forget_timers(tx, due)
-        context.offer(admission)
+        await _fire(context, due, keys)
     elif keys:
         async with context.transaction() as tx:
             context.offer(await store.admit(tx, context.actor, keys=keys))
+    if keys:
+        return 0.0  # A rate goes on, and what is owed may be more than one call admits.
+    return min((key["due_in"] for key in hungry), default=None)
+
+
+async def _fire(context: Context, due: list[Record], keys: list[int]) -> None:
+    entering = [timer["execution_id"] for timer in due if timer["kind"] == "enter"]
+    late = {timer["execution_id"]: timer for timer in due if timer["kind"] != "enter"}
+    decisions = [
+        # The queue deadline is about waiting: with the attempt as its fence it misses what was admitted meanwhile.
+        store.Decision(
+            id=identity, target=Status.TIMED_OUT, attempt=timer["attempt"] if timer["kind"] == "queue" else None
+        )
+        for identity, timer in sorted(late.items())
+    ]
+    async with context.transaction() as tx:
+        admission = await store.admit(
+            tx, context.actor, entering=entering, decisions=decisions, reason="timed_out", keys=keys
+        )
+        await store.forget_timers(tx, due)
+    context.offer(admission)

@@ -60,19 +60,28 @@ def action(  # noqa: PLR0913 - the fields of a definition, each with its own nam
     }
 
     def decorate(function: _F) -> _F:
-        place = _place(function)
-        try:
-            schema = schema_of(function) if params is None else dict(params)
-        except InvalidDefinition as error:
-            raise InvalidDefinition(f"{place[0]}:{place[1]}: {error}") from error
-        summary = description or (inspect.getdoc(function) or "").partition("\n")[0] or None
-        found = examine(fields | {"function": _address(function), "params": schema, "description": summary})
-        if isinstance(found, list):
-            raise InvalidDefinition("\n".join(f"{place[0]}:{place[1]}: {problem}" for problem in found))
-        setattr(function, ATTRIBUTE, found)
+        setattr(function, ATTRIBUTE, _action(function, fields, params, description))
         return function
 
     return decorate
+
+
+def _action(
+    function: Callable[..., object],
+    fields: Mapping[str, object],
+    params: Mapping[str, JsonValue] | None,
+    description: str | None,
+) -> Action:
+    place = _place(function)
+    try:
+        schema = schema_of(function) if params is None else dict(params)
+    except InvalidDefinition as error:
+        raise InvalidDefinition(f"{place[0]}:{place[1]}: {error}") from error
+    summary = description or (inspect.getdoc(function) or "").partition("\n")[0] or None
+    found = examine({**fields, "function": _address(function), "params": schema, "description": summary})
+    if isinstance(found, list):
+        raise InvalidDefinition("\n".join(f"{place[0]}:{place[1]}: {problem}" for problem in found))
+    return found
 
 
 def collect(modules: Iterable[ModuleType]) -> list[Definition]:

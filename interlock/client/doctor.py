@@ -78,6 +78,8 @@ CHECKS: Final = (
     Check("I7", "result_has_attempt", "a result belongs to the attempt that held the fence"),
     Check("I7", "one_result", "at most one attempt of an execution brought a result"),
     Check("I8", "no_idle_moves", "no move leads to where it began"),
+    Check("I9", "something_moves_it", "every open execution has a place, a time, a lease or a person that moves it"),
+    Check("I9", "parked_for_a_cause", "every lane waits for a key that is full or shut, or that somebody will call"),
 )
 FINDINGS: Final = (
     Check("", "late_messages", "messages are published within ten seconds: does an executor run, and a worker?"),

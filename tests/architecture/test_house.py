@@ -26,6 +26,7 @@ LAWS = {
         "interlock/acceptance/store.py",
         "interlock/client/client.py",
         "executor/handlers/requested.py",
+        "executor/rules/completion.py",
         "executor/rules/status.py",
         "worker/claim.py",
         "migrations/0004_acceptance.sql",
@@ -44,6 +45,7 @@ LAWS = {
     "Law 5. Handling twice equals handling once": [
         "executor/handlers/completed.py",
         "executor/handlers/status_changed.py",
+        "executor/rules/completion.py",
         "executor/rules/status.py",
         "migrations/0003_admission.sql",
     ],

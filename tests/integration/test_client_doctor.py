@@ -85,6 +85,14 @@ BROKEN: dict[str, tuple[Status, str]] = {
         Status.RUNNING,
         "UPDATE execution_transition SET source = target WHERE execution_id = $1 AND move = 3",
     ),
+    "something_moves_it": (Status.REQUESTED, "DELETE FROM timer WHERE execution_id = $1"),
+    "parked_for_a_cause": (
+        Status.RUNNING,
+        """
+        INSERT INTO lane (keys, priority, head_seq, parked_on)
+        SELECT ARRAY[id], 0, 1, id FROM queue WHERE scope = 'leaf' AND $1::uuid IS NOT NULL
+        """,
+    ),
 }
 # What a broken row cannot help breaking as well.
 ALSO = {

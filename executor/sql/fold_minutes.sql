@@ -1,0 +1,1 @@
+SELECT fold_minutes($1 * interval '1 second')

@@ -1,0 +1,1 @@
+SELECT lanes, keys FROM forget_idle($1 * interval '1 second')
