@@ -97,15 +97,16 @@ async def test_an_acceptance_whose_lane_goes_meanwhile_is_done_again(world: Worl
     (first,) = await world.submit(concurrency_key="gone")
     await world.run(world.hand, first)
     wanted = request(concurrency_key="gone")
+
+    async def accept_meanwhile(other: World) -> None:
+        async with asyncio.TaskGroup() as group, world.tx.transaction():
+            assert (await store.forget_idle(world.tx, idle_seconds=0))["lanes"] == 1
+            group.create_task(other.accept(wanted))
+            await eventually(lambda: world.is_blocking(other))
+
     async with world.another() as other:
-        transaction = world.tx.transaction()
-        await transaction.start()
-        assert (await store.forget_idle(world.tx, idle_seconds=0))["lanes"] == 1
         with pytest.raises(ExceptionGroup) as failed:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(other.accept(wanted))
-                await eventually(lambda: world.is_blocking(other))
-                await transaction.commit()
+            await accept_meanwhile(other)
         assert failed.group_contains(asyncpg.SerializationError, match="forgotten meanwhile")
         await other.accept(wanted)
     assert await world.tx.fetchval("SELECT count(*) FROM execution WHERE id = $1", wanted["id"]) == 1
