@@ -67,7 +67,7 @@ BEGIN
 
     IF EXISTS (SELECT 1 FROM timer) THEN
         DELETE FROM timer t USING unnest(p_moves) m
-        WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.target = 'scheduled' AND t.kind IN ('enter', 'queue'))
+        WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.source = 'requested' AND t.kind IN ('enter', 'queue'))
                                         OR (m.source = 'running' AND t.kind = 'run'));
     END IF;
     INSERT INTO timer (execution_id, kind, due)

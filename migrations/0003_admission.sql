@@ -336,8 +336,7 @@ BEGIN
 
         FOR r IN
             SELECT l.id AS lane_id, l.keys, l.priority, l.parked_on, l.skips, w.seq, w.execution_id, w.since, w.n,
-                   CASE stage WHEN 1 THEN w.seq ELSE l.place + w.n - 1 END AS place,
-                   (SELECT count(*) FROM unnest(l.keys) k WHERE NOT coalesce(is_pool[width_bucket(k, p_locked)], false)) > 1 AS several
+                   CASE stage WHEN 1 THEN w.seq ELSE l.place + w.n - 1 END AS place
             FROM unnest(candidates) c JOIN lane l ON l.id = c CROSS JOIN LATERAL (
                 SELECT h.*, row_number() OVER () AS n
                 FROM (SELECT seq, execution_id, since FROM waiting WHERE lane_id = l.id AND seq >= l.head_seq
@@ -387,7 +386,7 @@ BEGIN
                     spent[full_at] := room[full_at] - reserved[full_at]::int <= 0;
                 ELSIF is_pool[full_at] THEN
                     hot := hot || full_key;
-                ELSIF r.several AND NOT unknown THEN
+                ELSIF NOT unknown AND (SELECT count(*) FROM unnest(r.keys) k WHERE NOT is_pool[width_bucket(k, p_locked)]) > 1 THEN
                     skips[spot] := skips[spot] + 1;
                     IF skips[spot] >= patience THEN
                         FOREACH key IN ARRAY r.keys LOOP

@@ -190,3 +190,101 @@ async def test_acceptances_of_the_same_new_keys_in_opposite_orders_do_not_deadlo
             world, lambda w: w.accept(a, b), other, lambda w: w.accept(*({**r, "id": request()["id"]} for r in (b, a)))
         )
         assert all(answer.accepted for acceptance in (first, second) for answer in acceptance.answers)
+
+
+async def test_two_executors_that_admit_on_one_key_hand_out_each_slot_once(world: World) -> None:
+    async with limited(world, 1, 4) as (other, ids):
+        key = await world.set_limit(JOB, 2)
+        first, second = await one_waits_for_the_other(
+            world, lambda w: w.admit(keys=[key]), other, lambda w: w.admit(keys=[key])
+        )
+        assert [row["admitted"] for row in (first, second)] == [1, 0]
+        assert await world.slots() == set(ids[:2])
+
+
+async def test_a_release_and_a_cancel_of_another_holder_give_back_one_slot_each_in_both_orders(world: World) -> None:
+    async with limited(world, 2, 6) as (other, ids):
+        await world.run(world.hand, ids[0])
+        released, cancelled = await one_waits_for_the_other(
+            world, lambda w: w.admit(ended=[ids[0]]), other, lambda w: w.admit(decide={ids[1]: "cancelled"})
+        )
+        assert [(row["released"], row["admitted"]) for row in (released, cancelled)] == [(1, 1), (1, 1)]
+        await world.run(world.hand, ids[2])
+        cancelled, released = await one_waits_for_the_other(
+            world, lambda w: w.admit(decide={ids[3]: "cancelled"}), other, lambda w: w.admit(ended=[ids[2]])
+        )
+        assert [(row["released"], row["admitted"]) for row in (cancelled, released)] == [(1, 1), (1, 1)]
+        assert await world.slots() == {ids[4], ids[5]}
+
+
+async def test_a_release_of_what_a_cancel_ends_meanwhile_gives_its_slot_back_once(world: World) -> None:
+    async with limited(world, 1, 3) as (other, ids):
+        cancelled, released = await one_waits_for_the_other(
+            world, lambda w: w.admit(decide={ids[0]: "cancelled"}), other, lambda w: w.admit(ended=[ids[0]])
+        )
+        assert [(row["released"], row["admitted"]) for row in (cancelled, released)] == [(1, 1), (0, 0)]
+        assert await world.slots() == {ids[1]}
+
+
+@pytest.mark.parametrize(("change", "free"), [({"lim": 1}, 0), ({"lim": 0}, 0), ({"paused": True}, 0), ({"lim": 4}, 2)])
+async def test_an_admission_that_waited_for_a_change_of_its_key_obeys_it(
+    world: World, change: dict[str, Any], free: int
+) -> None:
+    async with limited(world, 3, 8) as (other, ids):
+        await world.run(world.hand, ids[0])
+        _, admitted = await one_waits_for_the_other(
+            world, lambda w: w.set_queue(JOB, **change), other, lambda w: w.admit(ended=[ids[0]])
+        )
+        assert (admitted["released"], admitted["admitted"]) == (1, free)
+        assert len(await world.slots()) == 2 + free
+
+
+@pytest.mark.parametrize("change", [{"lim": 1}, {"paused": True}])
+async def test_a_change_that_waited_for_an_admission_revokes_nothing_and_holds_from_then_on(
+    world: World, change: dict[str, Any]
+) -> None:
+    async with limited(world, 3, 8) as (other, ids):
+        await world.run(world.hand, ids[0])
+        admitted, _ = await one_waits_for_the_other(
+            world, lambda w: w.admit(ended=[ids[0]]), other, lambda w: w.set_queue(JOB, **change)
+        )
+        assert admitted["admitted"] == 1
+        await world.run(world.hand, ids[1])
+        assert (await world.admit(ended=[ids[1]]))["admitted"] == 0
+        assert await world.slots() == {ids[2], ids[3]}
+
+
+async def test_an_acceptance_that_waited_for_a_lower_limit_obeys_it(world: World) -> None:
+    async with limited(world, 3, 1) as (other, ids):
+        _, late = await one_waits_for_the_other(world, lambda w: w.set_limit(JOB, 1), other, lambda w: w.submit(2))
+        assert await world.statuses([*ids, *late]) == ["scheduled", "requested", "requested"]
+
+
+async def test_a_retry_and_the_reconciler_release_once_and_enter_once_in_both_orders(world: World) -> None:
+    async with limited(world, 1, 2) as (other, ids):
+        for here, there in ((world, other), (other, world)):
+            (holder,) = await world.slots()
+            await world.claim(world.hand, holder)
+            await world.finish(world.hand, holder, "requested")
+            first, second = await one_waits_for_the_other(
+                here,
+                lambda w, i=holder: w.admit(entering=[i]),
+                there,
+                lambda w, i=holder: w.admit(ended=[i], entering=[i]),
+            )
+            assert [(row["released"], row["admitted"]) for row in (first, second)] == [(1, 1), (0, 0)]
+        assert (await world.key())["waiting"] == 1
+        assert set(await world.statuses(ids)) == {"scheduled", "requested"}
+
+
+async def test_a_head_that_is_cancelled_twice_while_it_is_admitted_leaves_its_lane_once(world: World) -> None:
+    async with limited(world, 1, 3) as (other, ids):
+        await world.run(world.hand, ids[0])
+        admitted, cancelled = await one_waits_for_the_other(
+            world,
+            lambda w: w.admit(ended=[ids[0]], decide={ids[1]: "cancelled"}),
+            other,
+            lambda w: w.admit(decide={ids[1]: "cancelled"}),
+        )
+        assert (admitted["decided"], cancelled["decided"]) == ([ids[1]], [])
+        assert await world.statuses(ids) == ["completed", "cancelled", "scheduled"]
