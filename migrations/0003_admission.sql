@@ -178,8 +178,9 @@ SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN QUERY
     WITH gone AS (
-        DELETE FROM slot s USING execution e
-        WHERE s.execution_id = ANY(p_ids) AND e.id = s.execution_id AND s.key_id = ANY(p_locked)
+        -- By execution, never by key: a key has as many slots as its limit.
+        DELETE FROM slot s USING (SELECT DISTINCT unnest(p_ids) AS id) i JOIN execution e ON e.id = i.id
+        WHERE s.execution_id = i.id AND p_locked[width_bucket(s.key_id, p_locked)] = s.key_id
           AND (e.status = 'requested' OR is_terminal(e.status))
         RETURNING s.key_id, is_terminal(e.status) AS ended
     ), told AS (
@@ -267,7 +268,7 @@ BEGIN
     END LOOP;
     FOR r IN
         SELECT e.lane_id, e.first, e.n, l.keys
-        FROM (SELECT * FROM enter_lanes(p_locked, p_entering)
+        FROM (SELECT * FROM enter_lanes(p_locked, p_entering) WHERE cardinality(p_entering) > 0
               UNION ALL SELECT * FROM unnest(p_entered_lane, p_entered_first, p_entered_count)) e(lane_id, first, n)
         JOIN lane l ON l.id = e.lane_id
     LOOP
@@ -386,12 +387,12 @@ BEGIN
                     spent[full_at] := room[full_at] - reserved[full_at]::int <= 0;
                 ELSIF is_pool[full_at] THEN
                     hot := hot || full_key;
-                ELSIF NOT unknown AND (SELECT count(*) FROM unnest(r.keys) k WHERE NOT is_pool[width_bucket(k, p_locked)]) > 1 THEN
+                ELSIF NOT unknown AND (SELECT count(*) FROM unnest(r.keys) k WHERE is_gate[width_bucket(k, p_locked)]) > 1 THEN
                     skips[spot] := skips[spot] + 1;
-                    IF skips[spot] >= patience THEN
+                    IF skips[spot] >= patience AND claim_stands(r.lane_id) THEN
                         FOREACH key IN ARRAY r.keys LOOP
                             at := width_bucket(key, p_locked);
-                            IF NOT is_pool[at] AND (claimant[at] IS NULL OR NOT reserved[at] OR r.priority > claimant_prio[at]
+                            IF is_gate[at] AND (claimant[at] IS NULL OR NOT reserved[at] OR r.priority > claimant_prio[at]
                                OR (r.priority = claimant_prio[at] AND r.seq <= claimant_seq[at])) THEN
                                 claimant[at] := r.lane_id; claimant_prio[at] := r.priority; claimant_seq[at] := r.seq;
                                 reserved[at] := true; any_claim := true;

@@ -186,6 +186,12 @@ BEGIN
         FROM admit_locked(strong, '{}', '{}', '{}', entered_lane, entered_first, entered_count, 500, p_actor) a;
         own := own || moved;
         SELECT c.messages, c.refused, c.refusal INTO moved, refused, refusal FROM enforce_caps(strong, accepted, p_actor) c;
-        messages := own || moved;
+        own := own || moved;
+        IF moved IS NOT NULL THEN
+            -- Who gave way may have claimed room, or been the last whom a rate had to wake.
+            SELECT a.messages, a.more INTO moved, more FROM admit_locked(strong, '{}', '{}', '{}', '{}', '{}', '{}', 500, p_actor) a;
+            own := own || moved;
+        END IF;
+        messages := own;
     END IF;
 END $$;
