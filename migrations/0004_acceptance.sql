@@ -100,7 +100,7 @@ BEGIN
             RAISE EXCEPTION 'a key was forgotten meanwhile' USING ERRCODE = 'serialization_failure';
         END IF;
     END LOOP;
-    IF EXISTS (SELECT 1 FROM queue q WHERE q.id = ANY(weak) AND q.gated AND q.scope <> 'pool') THEN
+    IF EXISTS (SELECT 1 FROM queue q WHERE q.id = ANY(weak) AND q.gated AND (q.scope <> 'pool' OR q.paused)) THEN
         RAISE EXCEPTION 'a key was limited meanwhile' USING ERRCODE = 'serialization_failure';
     END IF;
     IF (SELECT count(*) FROM (SELECT 1 FROM lane l WHERE l.id = ANY(p_lane) ORDER BY l.id FOR KEY SHARE) l)

@@ -62,7 +62,25 @@ COMMANDS: Final = Branch(
         "show": Leaf("executions:show", "Show everything about one execution."),
         "watch": Leaf("follow:watch", "Print the moves of one execution until it ends."),
         "logs": Leaf("follow:logs", "Print the output of one execution."),
+        "explain": Leaf("explain:explain", "Say why an execution is where it is."),
         "cancel": Leaf("executions:cancel", "Cancel executions."),
+        "queues": Branch(
+            "Look at concurrency keys and change them.",
+            {
+                "show": Leaf("queues:show", "Show keys, who holds and waits, and their statistics."),
+                "limit": Leaf("queues:limit", "Change the limit, the rate or the cap of a key."),
+                "pause": Leaf("queues:pause", "Admit nothing more on a key."),
+                "resume": Leaf("queues:resume", "Let a paused key admit again."),
+            },
+        ),
+        "pools": Branch(
+            "Look at worker pools and pause them.",
+            {
+                "show": Leaf("pools:show", "Show worker pools and who waits for them."),
+                "pause": Leaf("pools:pause", "Dispatch nothing more to a pool."),
+                "resume": Leaf("pools:resume", "Dispatch to a paused pool again."),
+            },
+        ),
         "doctor": Leaf("doctor:doctor", "Hold the database against the invariants."),
         "version": Leaf("version:version", "Print the version."),
     },

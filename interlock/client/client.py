@@ -10,8 +10,7 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack
 
 from uuid_utils.compat import uuid7
 
@@ -19,9 +18,11 @@ from interlock.acceptance.catalog import Catalog
 from interlock.acceptance.store import accept
 from interlock.adapters import migrations
 from interlock.adapters.postgres import mapped_errors, open_pool, transaction
-from interlock.client import registry, store
+from interlock.client import pools, queues, registry, store
 from interlock.client.doctor import examine
+from interlock.client.explain import explain
 from interlock.client.ids import AmbiguousId, Fragment, UnknownId
+from interlock.client.polls import Pace, until_empty
 from interlock.client.records import Cancelled, Page
 from interlock.contract.errors import Transient
 from interlock.contract.status import TERMINAL, Status
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
     from interlock.acceptance.store import Answer
     from interlock.adapters.postgres import Tx
+    from interlock.client.bounds import Change
     from interlock.client.doctor import Examination
+    from interlock.client.queue_records import Explanation, PoolState, Queue
     from interlock.client.records import Applied, Attempt, Execution, LogLine, Move, Registered
     from interlock.contract.definitions import Action
 
@@ -45,11 +48,9 @@ CONNECTIONS: Final = 4
 CLOSE_SECONDS: Final = 2.0
 PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds between the tries of one call while the database says that it will pass."""
-SHORTEST_POLL: Final = 0.02
-LONGEST_POLL: Final = 1.0
-POLL_SHARE: Final = 5
-"""A poll pauses at least this many times as long as it took: many waiting clients stay a small part of the load."""
 MOST_CANDIDATES: Final = 6
+MOST_FRUITLESS: Final = 5
+"""How many calls in a row may admit nothing because others change the lanes: executors go on with what is owed."""
 
 
 class Client:
@@ -114,7 +115,7 @@ class Client:
 
     async def _cancel(self, tx: Tx, ids: Sequence[UUID], reason: str) -> dict[UUID, Cancelled]:
         await store.bury(tx, ids, reason, self._actor)
-        moved = await store.admit(tx, cancelled=ids, reason=reason, keys=(), actor=self._actor)
+        moved = (await store.admit(tx, self._actor, decided=ids, reason=reason)).decided
         standing = await store.standing(tx, ids)
         return {i: Cancelled(id=i, status=standing.get(i), moved=i in moved) for i in ids}
 
@@ -193,9 +194,9 @@ class Client:
         """
         unfinished = set(ids)
         ended: Counter[Status] = Counter()
-        pause = SHORTEST_POLL
+        pace = Pace()
         while True:
-            began = monotonic()
+            pace.begin()
             found = await self._patiently(store.progress, unfinished)
             if (missing := len(unfinished) - sum(each.executions for each in found)) > 0:
                 raise UnknownId(f"{missing} of {len(unfinished)} executions to wait for do not exist")
@@ -207,9 +208,7 @@ class Client:
                 on_progress(ended + Counter(standing))
             if not unfinished:
                 return ended
-            took = monotonic() - began
-            pause = min(LONGEST_POLL, max(SHORTEST_POLL if newly else pause * 1.5, took * POLL_SHARE))
-            await asyncio.sleep(pause)
+            await pace.rest(news=bool(newly))
 
     async def actions_list(self) -> Sequence[Registered]:
         """The newest version of every registered action, by name; withdrawn ones too."""
@@ -218,10 +217,72 @@ class Client:
     async def apply_actions(self, definitions: Iterable[Action], *, prune: bool = False) -> Applied:
         """Register definitions: what changed gets a new version. With `prune`, all others are withdrawn."""
         applied = await self._patiently(registry.apply_actions, list(definitions), prune=prune)
-        if applied.keys:
-            # In a transaction of its own: keys are locked once, and this one locks others with them.
-            await self._patiently(store.admit, cancelled=(), reason="", keys=applied.keys, actor=self._actor)
+        await self._admit_on(applied.keys)
         return applied
+
+    async def _admit_on(self, keys: Sequence[int]) -> None:
+        # In transactions of their own: keys are locked once, and an admission locks others with them.
+        fruitless = 0
+        while keys and fruitless < MOST_FRUITLESS:
+            admission = await self._patiently(store.admit, self._actor, keys=keys)
+            keys, fruitless = admission.more, 0 if admission.admitted else fruitless + 1
+
+    async def queues(self, names: Collection[str] = (), *, idle: bool = False) -> Sequence[Queue]:
+        """The keys called `names`, or all bounded or in use; with `idle` the others, too. Raises UnknownQueue."""
+        return await self._patiently(queues.queues, names, idle=idle)
+
+    async def limit(self, name: str, **change: Unpack[Change]) -> Queue:
+        """Change what bounds a key, and admit what that lets through. What is not given stays, None takes a bound away.
+
+        A key that nobody has had yet is made. Raises UnknownQueue and InvalidBounds.
+        """
+        return await self._changed(name, await self._patiently(queues.limit, name, change))
+
+    async def pause(self, name: str) -> Queue:
+        """Admit nothing more on a key; what has a slot goes on. Raises UnknownQueue."""
+        return await self._changed(name, await self._patiently(queues.pause, name))
+
+    async def resume(self, name: str) -> Queue:
+        """Take back a pause, and admit. Raises UnknownQueue."""
+        return await self._changed(name, await self._patiently(queues.resume, name))
+
+    async def _changed(self, name: str, key: int) -> Queue:
+        await self._admit_on([key])
+        return next(queue for queue in await self.queues([name]) if queue.scope == "leaf")
+
+    async def drained(self, name: str, on_progress: Callable[[int], None] | None = None) -> None:
+        """Wait until nobody holds a slot of a paused key. Raises Resumed if it is paused no more, and UnknownQueue."""
+        await until_empty(lambda: self._patiently(queues.held, name), name, on_progress)
+
+    async def pools(self, names: Collection[str] = ()) -> Sequence[PoolState]:
+        """The worker pools called `names`, or all. Raises UnknownPool."""
+        return await self._patiently(pools.pools, names)
+
+    async def pause_pool(self, name: str) -> PoolState:
+        """Dispatch nothing more to a pool, and take back what no worker has taken yet. Raises UnknownPool."""
+        await self._patiently(pools.pause_pool, name)
+        while await self._patiently(self._take_back, name):
+            pass
+        return (await self.pools([name]))[0]
+
+    async def _take_back(self, tx: Tx, pool: str) -> bool:
+        ids, attempts = await pools.dispatched(tx, pool, CHUNK)
+        target, reason = Status.REQUESTED, "pool paused"
+        moved = await store.admit(tx, self._actor, decided=ids, attempts=attempts, target=target, reason=reason)
+        return bool(moved.decided)
+
+    async def resume_pool(self, name: str) -> PoolState:
+        """Take back a pause, and dispatch. Raises UnknownPool."""
+        await self._admit_on([await self._patiently(pools.resume_pool, name)])
+        return (await self.pools([name]))[0]
+
+    async def pool_drained(self, name: str, on_progress: Callable[[int], None] | None = None) -> None:
+        """Wait until nothing is in flight in a paused pool. Raises Resumed if it is paused no more, and UnknownPool."""
+        await until_empty(lambda: self._patiently(pools.pool_held, name), name, on_progress)
+
+    async def explain(self, identity: UUID) -> Explanation:
+        """Why one execution is where it is, at one moment. Raises UnknownId, and Unexplained for what must not be."""
+        return await self._patiently(explain, identity)
 
     async def examine(self) -> Examination:
         """Hold the database against the invariants, on one snapshot."""

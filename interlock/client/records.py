@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from interlock.contract.definitions import Action
+from interlock.contract.errors import InvalidDefinition
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -130,7 +131,12 @@ class Registered:
     @property
     def action(self) -> Action:
         """The definition with its defaults."""
-        return Action.from_stored(self.definition)
+        try:
+            return Action.from_stored(self.definition)
+        except ValueError as error:
+            raise InvalidDefinition(
+                f"action {self.name} was registered by a newer version of Interlock; use that one to read it"
+            ) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,14 @@ class Standing(NamedTuple):
     ended: Sequence[UUID]
 
 
+class Admission(NamedTuple):
+    """What one admission did: whom it moved as decided, keys that still have room and waiters, how many it admitted."""
+
+    decided: frozenset[UUID]
+    more: Sequence[int]
+    admitted: int
+
+
 async def get(tx: Tx, ids: Collection[UUID]) -> dict[UUID, Execution]:
     """Those of `ids` that exist."""
     rows = await tx.fetch(SQL["get"], list(ids))
@@ -88,12 +96,25 @@ async def actions_list(tx: Tx) -> list[Registered]:
     return [Registered(**{**row, "definition": orjson.loads(row["definition"])}) for row in rows]
 
 
-async def admit(tx: Tx, *, cancelled: Sequence[UUID], reason: str, keys: Sequence[int], actor: str) -> set[UUID]:
-    """Cancel and admit under the locks of all keys concerned. Returns what was moved; what was ended already is not."""
-    row = await tx.fetchrow(SQL["admit"], list(cancelled), reason, list(keys), actor)
+async def admit(
+    tx: Tx,
+    actor: str,
+    *,
+    decided: Sequence[UUID] = (),
+    attempts: Sequence[int] = (),
+    target: Status = Status.CANCELLED,
+    reason: str = "",
+    keys: Sequence[int] = (),
+) -> Admission:
+    """Move `decided` to `target` and admit, under the locks of all keys concerned, which must be the first locks taken.
+
+    `attempts` are the fences of `decided`; without them, whatever the attempt. What somebody else moved stays.
+    """
+    fences: list[int | None] = [*attempts] or [None] * len(decided)
+    row = await tx.fetchrow(SQL["admit"], list(decided), fences, target, reason, list(keys), actor)
     assert row is not None  # noqa: S101 - the function returns exactly one row
     await give_up_claim(tx, row["messages"] or ())
-    return set(row["decided"] or ())
+    return Admission(frozenset(row["decided"] or ()), tuple(row["more"] or ()), row["admitted"])
 
 
 async def bury(tx: Tx, ids: Sequence[UUID], reason: str, actor: str) -> None:

@@ -55,7 +55,7 @@ MUTANTS = {
     ),
     "arrivals do not look again whether a key was limited": Mutant(
         "accept",
-        "AND q.gated AND q.scope <> 'pool') THEN",
+        "AND q.gated AND (q.scope <> 'pool' OR q.paused)) THEN",
         "AND false) THEN",
         "test_admission_races:test_an_acceptance_that_meets_a_first_limit_is_done_again_and_obeys_it",
     ),

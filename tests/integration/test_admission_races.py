@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -90,6 +91,19 @@ async def test_an_acceptance_that_meets_a_first_limit_is_done_again_and_obeys_it
         assert failed.group_contains(asyncpg.SerializationError, match="limited meanwhile")
         await other.accept(wanted)
         assert (await world.key())["waiting"] == 1
+
+
+async def test_an_acceptance_that_meets_the_pause_of_its_pool_is_done_again_and_waits(world: World) -> None:
+    await world.submit()
+    async with world.another() as other:
+        wanted = request()
+        with pytest.raises(ExceptionGroup) as failed:
+            await one_waits_for_the_other(
+                world, lambda w: w.set_queue("default", "pool", paused=True), other, lambda w: w.accept(wanted)
+            )
+        assert failed.group_contains(asyncpg.SerializationError, match="limited meanwhile")
+        await other.accept(wanted)
+        assert (await world.key("default", "pool"))["waiting"] == 1
 
 
 async def test_a_cancel_and_an_admission_of_the_same_execution_exclude_each_other(world: World) -> None:
@@ -268,9 +282,9 @@ async def test_a_retry_and_the_reconciler_release_once_and_enter_once_in_both_or
             await world.finish(world.hand, holder, "requested")
             first, second = await one_waits_for_the_other(
                 here,
-                lambda w, i=holder: w.admit(entering=[i]),
+                partial(World.admit, entering=[holder]),
                 there,
-                lambda w, i=holder: w.admit(ended=[i], entering=[i]),
+                partial(World.admit, ended=[holder], entering=[holder]),
             )
             assert [(row["released"], row["admitted"]) for row in (first, second)] == [(1, 1), (0, 0)]
         assert (await world.key())["waiting"] == 1

@@ -293,7 +293,7 @@ async def test_actions_are_checked_applied_and_listed(interlock: Interlock, tmp_
     file.write_text("action: job\ncommand: [true-ish]\nlimit: 3\n---\naction: new\ncommand: [x]\n")
     assert (await interlock("actions", "check", tmp_path)).code == 0
     said = await interlock("actions", "apply", tmp_path)
-    assert (said.code, said.out) == (0, "added: new\nchanged: job\nlimit of job: 3\n")
+    assert (said.code, said.out) == (0, "added: new\nchanged: job\nlimit of action:job: 3\n")
     assert (await interlock("actions", "apply", tmp_path)).out == "unchanged: job, new\n"
     listed = (await interlock("actions", "list")).out.splitlines()
     assert [line.split() for line in listed[1:]] == [

@@ -13,6 +13,7 @@ from interlock.actions.files import load
 from interlock.actions.validation import Schema
 from interlock.contract.definitions import Action
 from interlock.contract.errors import InvalidDefinition, InvalidParams
+from interlock.contract.keys import Bounds
 
 PAGE = (Path(__file__).parents[2] / "docs" / "actions.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```([a-z ]+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -25,7 +26,7 @@ def blocks(kind: str) -> list[str]:
 def test_every_yaml_example_loads(tmp_path: Path) -> None:
     for number, text in enumerate(blocks("yaml")):
         (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
-    assert [each.action.action for each in load(tmp_path)] == ["checksum", "fetch", "report", "notify"]
+    assert [each.action.action for each in load(tmp_path)] == ["checksum", "invoice", "fetch", "report", "notify"]
 
 
 def test_the_errors_shown_are_those_of_the_wrong_example(tmp_path: Path) -> None:
@@ -54,4 +55,7 @@ def test_the_python_example_defines_its_action() -> None:
 
 
 def test_the_table_names_every_field() -> None:
-    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == list(Action.model_fields)
+    own = [name for name in Action.model_fields if name not in Bounds.model_fields]
+    place = own.index("keys")
+    in_order = [*own[:place], *Bounds.model_fields, *own[place:]]
+    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == in_order

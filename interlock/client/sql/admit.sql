@@ -1,2 +1,2 @@
-SELECT messages, decided FROM admit('{}', '{}', $1, array_fill(NULL::int, ARRAY[cardinality($1::uuid[])]),
-                                    array_fill('cancelled'::status, ARRAY[cardinality($1::uuid[])]), $2, $3, 500, $4)
+SELECT messages, decided, more, admitted
+FROM admit('{}', '{}', $1, $2, array_fill($3::text::status, ARRAY[cardinality($1::uuid[])]), $4, $5, 500, $6)
