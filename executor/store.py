@@ -133,11 +133,6 @@ async def park(tx: Tx, messages: Sequence[Parked]) -> None:
     )
 
 
-async def bury(tx: Tx, reasons: dict[UUID, str], actor: str) -> None:
-    """Leave a tombstone for each id that has no row yet."""
-    await tx.execute(SQL["bury"], list(reasons), list(reasons.values()), actor)
-
-
 async def unbury(tx: Tx, ids: Iterable[UUID]) -> None:
     """Remove tombstones that did their work, and all expired ones."""
     await tx.execute(SQL["unbury"], list(ids))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from executor import store
 from executor.handlers.outgoing import Outgoing
+from interlock.acceptance.store import bury
 from interlock.contract.status import Status
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class CancelRequested:
         by_reason: dict[str, list[UUID]] = {}
         for identity, reason in sorted(reasons.items()):
             by_reason.setdefault(reason, []).append(identity)
-        await store.bury(tx, reasons, self._actor)
+        await bury(tx, reasons, self._actor)
         for reason, ids in by_reason.items():
             decisions = [store.Decision(id=identity, target=Status.CANCELLED) for identity in ids]
             outgoing.add(await store.admit(tx, self._actor, decisions=decisions, reason=reason))

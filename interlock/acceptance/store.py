@@ -13,7 +13,7 @@ from interlock.adapters.statements import Statements
 from interlock.contract.errors import Conflict, Malformed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -75,6 +75,11 @@ async def accept(
         else:
             result.answers.append(_compare(data, candidate, existing))
     return result
+
+
+async def bury(tx: Tx, reasons: Mapping[UUID, str], actor: str) -> None:
+    """Leave a tombstone with the reason of its cancel for each id that has no row yet."""
+    await tx.execute(SQL["bury"], list(reasons), list(reasons.values()), actor)
 
 
 async def _judge(

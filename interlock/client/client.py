@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, U
 from uuid_utils.compat import uuid7
 
 from interlock.acceptance.catalog import Catalog
-from interlock.acceptance.store import accept
+from interlock.acceptance.store import accept, bury
 from interlock.adapters import migrations
 from interlock.adapters.postgres import mapped_errors, open_pool, transaction
 from interlock.client import pools, queues, registry, store
@@ -114,7 +114,7 @@ class Client:
         return [outcomes[identity] for identity in dict.fromkeys(ids)]
 
     async def _cancel(self, tx: Tx, ids: Sequence[UUID], reason: str) -> dict[UUID, Cancelled]:
-        await store.bury(tx, ids, reason, self._actor)
+        await bury(tx, dict.fromkeys(ids, reason), self._actor)
         moved = (await store.admit(tx, self._actor, decided=ids, reason=reason)).decided
         standing = await store.standing(tx, ids)
         return {i: Cancelled(id=i, status=standing.get(i), moved=i in moved) for i in ids}

@@ -117,11 +117,6 @@ async def admit(
     return Admission(frozenset(row["decided"] or ()), tuple(row["more"] or ()), row["admitted"])
 
 
-async def bury(tx: Tx, ids: Sequence[UUID], reason: str, actor: str) -> None:
-    """Leave a tombstone for each id that has no row yet."""
-    await tx.execute(SQL["bury"], list(ids), reason, actor)
-
-
 async def standing(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, Status]:
     """Where those of `ids` that exist stand."""
     return {row["id"]: Status(row["status"]) for row in await tx.fetch(SQL["standing"], list(ids))}
