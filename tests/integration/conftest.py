@@ -1,4 +1,4 @@
-"""The stage for tests of the database's own rules; whatever a test did to it, the invariants must hold afterwards."""
+"""The stages of integration tests: one database after the other, audited behind each test, or one of a test's own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 
 from interlock.adapters.migrations import migrate
+from interlock.client.client import Client
 from tests.world import World, opened
 
 if TYPE_CHECKING:
@@ -49,3 +50,18 @@ async def world(stage_url: str) -> AsyncIterator[World]:
         world.hand = await world.worker()
         yield world
         await world.audit()
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """The test's own look at the database of its own."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def client(database_url: str) -> AsyncIterator[Client]:
+    """A client of the database of its own."""
+    async with Client.connect(database_url) as client:
+        yield client

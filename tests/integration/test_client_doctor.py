@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
-from interlock.client import Client
 from interlock.client.doctor import CHECKS, FINDINGS, MIGRATIONS
 from interlock.contract.status import Status
 from tests.factory import PATHS, make_action, make_execution, make_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from interlock.client import Client
 
 # Each statement breaks one rule, told by $1, an execution that was healthy at the status given.
 BROKEN: dict[str, tuple[Status, str]] = {
@@ -125,13 +126,6 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.execute("INSERT INTO queue (scope, name) VALUES ('leaf', 'action:job'), ('pool', 'default')")
     yield connection
     await connection.close()
-
-
-@pytest.fixture
-async def client(database_url: str) -> AsyncIterator[Client]:
-    """A connected client."""
-    async with Client.connect(database_url) as client:
-        yield client
 
 
 async def test_a_healthy_database_has_nothing_to_report_whatever_its_executions_do(

@@ -7,34 +7,19 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import asyncpg
 import pytest
 
-from interlock.client import Client
 from interlock.client.ids import AmbiguousId, UnknownId
 from interlock.contract.status import Status
 from tests.factory import PATHS, end_execution, make_execution
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import asyncpg
+
+    from interlock.client import Client
 
 ONE = UUID("0192b0a0-0000-7000-8000-0000cafe0001")
 TWO = UUID("0192b0a0-0001-7000-8000-0000cafe0002")
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """The test's own look at the database."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def client(database_url: str) -> AsyncIterator[Client]:
-    """A connected client."""
-    async with Client.connect(database_url) as client:
-        yield client
 
 
 @pytest.mark.parametrize("text", [str(ONE), "0192b0a0-0000", "0192b0a00000", "CAFE0001", "0000cafe0001", "0001"])

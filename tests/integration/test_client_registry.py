@@ -5,33 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import asyncpg
-import pytest
-
-from interlock.client import Client
 from interlock.contract.definitions import Action
 from interlock.contract.status import Status
 from tests.factory import make_worker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import asyncpg
 
+    from interlock.client import Client
     from interlock.client.records import Registered
-
-
-@pytest.fixture
-async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection]:
-    """The test's own look at the database."""
-    connection = await asyncpg.connect(database_url)
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
-async def client(database_url: str) -> AsyncIterator[Client]:
-    """A connected client."""
-    async with Client.connect(database_url) as client:
-        yield client
 
 
 def job(name: str = "job", **fields: object) -> Action:
