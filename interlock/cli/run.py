@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import orjson
 import typer
 
 from interlock.actions.validation import Schema
@@ -65,13 +66,22 @@ def run(  # noqa: PLR0913 - one argument per option
     key: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Idempotency key: the same key is the same execution.")
     ] = None,
+    concurrency_key: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="One more key, key:TEXT; see `interlock queues`.")
+    ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="A tag; may be repeated.")] = None,
     json: Json = False,
 ) -> int:
     """Request executions of an action. Prints their ids; with --wait, how they ended."""
     if key is not None and count > 1:
         raise typer.BadParameter("one key is one execution; leave out --key or --count", param_hint="--key")
-    extras = {"priority": priority, "pool": pool, "idempotency_key": key, "tags": tag or None}
+    extras = {
+        "priority": priority,
+        "pool": pool,
+        "idempotency_key": key,
+        "concurrency_key": concurrency_key,
+        "tags": tag or None,
+    }
     wish = Wish(
         action=action,
         pairs=p or (),
@@ -93,9 +103,8 @@ async def _run(client: Client, wish: Wish) -> int:
     request = {"action": wish.action, "params": wanted, **wish.extras}
     answers = await client.submit([request] * wish.count)
     ids = [identity for answer in answers if (identity := _accepted(answer)) is not None]
-    for problem in dict.fromkeys(_problem(answer) for answer in answers):
-        if problem:
-            output.say(f"interlock: {problem}")
+    for problem in _problems(answers):
+        output.say(f"interlock: {problem}")
     if wish.wait and ids:
         return max(await _wait(client, ids, wish), int(len(ids) < len(answers)))
     _tell(ids, wish)
@@ -116,12 +125,20 @@ def _accepted(answer: Answer) -> UUID | None:
     return answer.id if answer.accepted else answer.existing
 
 
-def _problem(answer: Answer) -> str | None:
-    if answer.error is not None:
-        return str(answer.error)
-    if answer.refused is not None:
-        return f"refused: {answer.refused} (execution {answer.id})"
-    return None if answer.accepted else f"requested before, as execution {answer.existing}"
+def _problems(answers: Sequence[Answer]) -> list[str]:
+    """Return a line for each thing that went wrong, and for how many."""
+    refused: dict[str, list[UUID | None]] = {}
+    lines: dict[str, None] = {}
+    for answer in answers:
+        if answer.refused is not None:
+            refused.setdefault(orjson.loads(answer.refused)["message"], []).append(answer.id)
+        elif answer.error is not None:
+            lines[str(answer.error)] = None
+        elif not answer.accepted:
+            lines[f"requested before, as execution {answer.existing}"] = None
+    for message, ids in refused.items():
+        lines[f"refused: {message} ({f'execution {ids[0]}' if len(ids) == 1 else f'{len(ids)} executions'})"] = None
+    return list(lines)
 
 
 def _tell(ids: Sequence[UUID], wish: Wish) -> None:

@@ -432,3 +432,18 @@ def _drain(terminal: int) -> None:
             pass
     except OSError:
         return  # What Linux says of a terminal whose other end is closed.
+
+
+async def test_what_a_full_queue_refuses_is_told_once_with_its_number(world: World, interlock: Interlock) -> None:
+    await world.set_queue(JOB, lim=0, cap=2)
+    said = await interlock("run", "job", "--count", 5)
+    assert (said.code, len(said.out.splitlines())) == (1, 2)
+    assert said.err == "interlock: refused: action:job is full: 2 wait and no more may (3 executions)\n"
+
+
+async def test_a_concurrency_key_is_given_on_the_command_line(world: World, interlock: Interlock) -> None:
+    await world.limit("key:printer", 1)
+    said = await interlock("run", "job", "--count", 3, "--concurrency-key", "printer")
+    assert said.code == 0
+    assert len(await world.slots("key:printer")) == 1
+    assert (await world.key("key:printer"))["waiting"] == 2
