@@ -16,7 +16,7 @@ $$;
 -- What a rate still lets through now: GCRA, https://en.wikipedia.org/wiki/Generic_cell_rate_algorithm, with the
 -- theoretical arrival time of the next admission.
 CREATE FUNCTION rate_room(tat float8, every float8, burst int) RETURNS int LANGUAGE sql VOLATILE AS $$
-    SELECT greatest(0, least(burst, floor(burst - (coalesce(tat, 0) - extract(epoch FROM clock_timestamp())) / every)::int8))::int
+    SELECT greatest(0, least(burst, floor(burst - (coalesce(tat, 0) - extract(epoch FROM clock_timestamp())) / every)))::int
 $$;
 
 -- Whether a claim can lead anywhere: not while a key of its lane is shut for longer than others hold it.
@@ -237,7 +237,8 @@ DECLARE
     -- Per locked key, in the order of p_locked.
     room int[]; width int[]; is_pool boolean[]; is_gate boolean[]; turns bigint[];
     claimant bigint[]; claimant_prio int[]; claimant_seq bigint[]; reserved boolean[];
-    active_delta int[]; waiting_delta int[]; tokens int[];
+    active_delta int[]; waiting_delta int[];
+    tokens int[]; took_tokens int[];  -- of a rate: read once, since time goes on while we work; null without one
     contested boolean[];       -- pools: others wait for the window, so whoever comes queues behind them
     horizon_prio int[]; horizon_place bigint[];  -- the last lane looked at: nobody behind it may pass those unseen
     shut boolean[];            -- owes a lane with a key that is not locked: nobody may pass it
@@ -253,7 +254,7 @@ DECLARE
 BEGIN
     p_locked := ARRAY(SELECT DISTINCT k FROM unnest(p_locked) k ORDER BY k);
     active_delta := array_fill(0, ARRAY[cardinality(p_locked)]);
-    waiting_delta := active_delta; tokens := active_delta;
+    waiting_delta := active_delta; took_tokens := active_delta;
     shut := array_fill(false, ARRAY[cardinality(p_locked)]);
     spent := shut; owes := shut; contested := shut;
     horizon_prio := array_fill(NULL::int, ARRAY[cardinality(p_locked)]);
@@ -283,11 +284,12 @@ BEGIN
     END LOOP;
 
     -- What there is room for. lim null must be tested by CASE: greatest(null, 0) is 0.
+    SELECT array_agg(CASE WHEN q.rate_every IS NOT NULL THEN rate_room(q.tat, q.rate_every, q.rate_burst) END ORDER BY u.n)
+    INTO tokens FROM unnest(p_locked) WITH ORDINALITY u(id, n) JOIN queue q ON q.id = u.id;
     SELECT array_agg(CASE WHEN q.paused THEN 0 WHEN q.scope = 'pool' THEN pool_window(q.name)
                           ELSE least(CASE WHEN q.lim IS NULL THEN unlimited
                                           ELSE greatest(0, q.lim - q.active - active_delta[u.n]) END,
-                                     CASE WHEN q.rate_every IS NULL THEN unlimited
-                                          ELSE rate_room(q.tat, q.rate_every, q.rate_burst) END) END ORDER BY u.n),
+                                     coalesce(tokens[u.n], unlimited)) END ORDER BY u.n),
            array_agg(CASE WHEN q.scope = 'pool' THEN unlimited + 1 ELSE coalesce(q.lim, unlimited) END ORDER BY u.n),
            array_agg(q.scope = 'pool' ORDER BY u.n),
            array_agg(q.scope <> 'pool' AND q.gated ORDER BY u.n),
@@ -406,12 +408,13 @@ BEGIN
                 at := width_bucket(key, p_locked);
                 room[at] := room[at] - 1;
                 waiting_delta[at] := waiting_delta[at] - 1;
-                tokens[at] := tokens[at] + 1;
+                took_tokens[at] := took_tokens[at] + 1;
                 IF is_gate[at] THEN
                     active_delta[at] := active_delta[at] + 1;
                 END IF;
                 IF claimant[at] = r.lane_id THEN
                     claimant[at] := NULL; reserved[at] := false;
+                    owes[at] := owes[at] OR room[at] > 0;  -- what it kept free of a rate may have become more meanwhile
                 END IF;
                 IF stage = 2 AND is_pool[at] THEN
                     turns[at] := greatest(turns[at], r.place);
@@ -458,15 +461,15 @@ BEGIN
                a.lane AND owes[u.n] AS owed,
                q.lim IS NOT NULL OR q.paused OR q.rate_every IS NOT NULL OR a.lane AS gated, t.tat,
                CASE WHEN q.rate_every IS NOT NULL AND a.lane AND NOT q.paused AND q.lim IS DISTINCT FROM 0
-                         AND rate_room(t.tat, q.rate_every, q.rate_burst) = 0
+                         AND tokens[u.n] <= took_tokens[u.n]
                     THEN to_timestamp(t.tat - (q.rate_burst - 1) * q.rate_every) END AS wake_at,
                claimant[u.n] AS claim_lane, CASE WHEN claimant[u.n] IS NOT NULL THEN claimant_prio[u.n] END AS claim_prio,
                CASE WHEN claimant[u.n] IS NOT NULL THEN claimant_seq[u.n] END AS claim_seq, turns[u.n] AS turn
         FROM unnest(p_locked) WITH ORDINALITY u(id, n) JOIN queue q ON q.id = u.id
         CROSS JOIN LATERAL (SELECT EXISTS (SELECT 1 FROM lane l WHERE l.parked_on = u.id AND l.head_seq IS NOT NULL) AS lane) a
-        CROSS JOIN LATERAL (SELECT CASE WHEN q.rate_every IS NULL OR tokens[u.n] = 0 THEN q.tat
+        CROSS JOIN LATERAL (SELECT CASE WHEN q.rate_every IS NULL OR took_tokens[u.n] = 0 THEN q.tat
                                         ELSE greatest(coalesce(q.tat, 0), extract(epoch FROM clock_timestamp()))
-                                             + tokens[u.n] * q.rate_every END AS tat) t
+                                             + took_tokens[u.n] * q.rate_every END AS tat) t
     ), changed AS (
         UPDATE queue q
         SET active = n.active, waiting = n.waiting, owed = n.owed, gated = n.gated, tat = n.tat, wake_at = n.wake_at,

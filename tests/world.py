@@ -56,8 +56,10 @@ _AUDIT = """
 WITH waits AS (
     SELECT l.id AS lane_id, l.keys, l.priority, w.seq, w.execution_id FROM waiting w JOIN lane l ON l.id = w.lane_id
 ), room AS (
-    SELECT q.*, q.paused OR (q.scope = 'pool' AND pool_window(q.name) = 0)
-                OR (q.scope <> 'pool' AND q.active >= q.lim) AS is_full
+    -- A claim keeps one slot free. The reconciler looks at claimed keys, so a claimed rate may have tokens for others.
+    SELECT q.*, q.paused OR q.wake_at IS NOT NULL OR (q.rate_every IS NOT NULL AND q.claim_lane IS NOT NULL)
+                OR CASE WHEN q.scope = 'pool' THEN pool_window(q.name) = 0 WHEN q.lim IS NULL THEN false
+                        ELSE q.active >= q.lim - (q.claim_lane IS NOT NULL)::int END AS is_full
     FROM queue q
 )
 SELECT 'active is not the number of slots' AS broken, q.name AS what FROM queue q
@@ -69,6 +71,20 @@ WHERE l.head_seq IS DISTINCT FROM (SELECT min(w.seq) FROM waiting w WHERE w.lane
 UNION ALL SELECT 'parked on a key of another lane', l.id::text FROM lane l WHERE l.parked_on <> ALL(l.keys)
 UNION ALL SELECT 'parked on a key that nobody calls', q.name FROM lane l JOIN room q ON q.id = l.parked_on
 WHERE NOT (q.gated AND (q.is_full OR q.owed OR q.scope = 'pool'))
+UNION ALL SELECT 'the place of a lane on a key is not its head', l.id::text
+FROM lane l JOIN queue q ON q.id = l.parked_on WHERE q.scope <> 'pool' AND l.place <> l.head_seq
+UNION ALL SELECT 'a wake-up without a rate or without waiters', q.name FROM queue q
+WHERE q.wake_at IS NOT NULL AND NOT q.owed
+  AND (q.rate_every IS NULL OR NOT EXISTS (SELECT 1 FROM lane l WHERE l.parked_on = q.id AND l.head_seq IS NOT NULL))
+UNION ALL SELECT 'a bounded key without a gate', q.name FROM queue q
+WHERE (q.lim IS NOT NULL OR q.rate_every IS NOT NULL OR q.paused) AND NOT q.gated
+UNION ALL SELECT 'a claim of a lane that does not have the key', q.name FROM queue q
+WHERE q.claim_lane IS NOT NULL AND NOT EXISTS (SELECT 1 FROM lane l WHERE l.id = q.claim_lane AND q.id = ANY(l.keys))
+UNION ALL SELECT 'half a claim', q.name FROM queue q
+WHERE num_nulls(q.claim_lane, q.claim_prio, q.claim_seq) NOT IN (0, 3)
+UNION ALL SELECT 'a claim of a head that has gone, and no look is owed', q.name FROM queue q
+WHERE q.claim_lane IS NOT NULL AND NOT q.owed
+  AND NOT EXISTS (SELECT 1 FROM lane l WHERE l.id = q.claim_lane AND l.head_seq = q.claim_seq)
 UNION ALL SELECT 'waiter and row disagree', e.id::text
 FROM execution e FULL JOIN waiting w ON w.execution_id = e.id
 WHERE (e.seq IS NOT NULL OR w.seq IS NOT NULL)
@@ -78,15 +94,16 @@ WHERE e.status = 'requested' AND e.seq IS NULL AND e.paused_at IS NULL
   AND NOT EXISTS (SELECT 1 FROM timer t WHERE t.execution_id = e.id AND t.kind = 'enter')
 UNION ALL SELECT 'in flight and row disagree', e.id::text
 FROM execution e FULL JOIN in_flight f ON f.execution_id = e.id
-WHERE (e.id IS NULL OR f.execution_id IS NOT NULL OR e.status IN ('scheduled', 'running', 'cancelling'))
-  AND (e.status IN ('scheduled', 'running', 'cancelling') AND f.attempt = e.attempt AND f.pool = e.pool
-       AND f.worker_id IS NOT DISTINCT FROM e.worker_id) IS NOT TRUE
+WHERE (f.execution_id IS NOT NULL OR (e.kind = 'action' AND e.status IN ('scheduled', 'running', 'cancelling')))
+  AND (e.kind = 'action' AND e.status IN ('scheduled', 'running', 'cancelling') AND f.attempt = e.attempt
+       AND f.pool = e.pool AND f.worker_id IS NOT DISTINCT FROM e.worker_id) IS NOT TRUE
 UNION ALL SELECT 'a slot on a key that is not of its lane', s.execution_id::text
 FROM slot s JOIN execution e ON e.id = s.execution_id JOIN lane l ON l.id = e.lane_id WHERE s.key_id <> ALL(l.keys)
 UNION ALL SELECT 'a limited key without the slot of what is in flight', e.id::text
-FROM in_flight f JOIN execution e ON e.id = f.execution_id JOIN lane l ON l.id = e.lane_id
-JOIN queue q ON q.id = ANY(l.keys) AND q.lim IS NOT NULL AND q.scope <> 'pool'
-WHERE NOT EXISTS (SELECT 1 FROM slot s WHERE s.execution_id = e.id AND s.key_id = q.id)
+FROM execution e JOIN lane l ON l.id = e.lane_id
+JOIN queue q ON q.id = ANY(l.keys) AND (q.lim IS NOT NULL OR q.rate_every IS NOT NULL) AND q.scope <> 'pool'
+WHERE e.status IN ('scheduled', 'running', 'cancelling')
+  AND NOT EXISTS (SELECT 1 FROM slot s WHERE s.execution_id = e.id AND s.key_id = q.id)
 UNION ALL SELECT 'the last move is not the status', e.id::text FROM execution e
 WHERE NOT EXISTS (SELECT 1 FROM execution_transition t
                   WHERE t.execution_id = e.id AND t.move = e.moves AND t.target = e.status AND t.attempt = e.attempt)
@@ -96,7 +113,7 @@ WHERE t.source IS DISTINCT FROM t.stood OR t.source = t.target
 UNION ALL SELECT 'admitted out of order', t.execution_id::text
 FROM (SELECT *, max(seq) OVER (PARTITION BY lane_id ORDER BY position
                                ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
-      FROM execution_transition WHERE target = 'scheduled' AND lane_id IS NOT NULL) t
+      FROM execution_transition WHERE target IN ('scheduled', 'running') AND lane_id IS NOT NULL) t
 WHERE t.seq < t.before
 UNION ALL SELECT 'ends and completions differ', ended::text || ' ' || told::text
 FROM (SELECT (SELECT count(*) FROM execution_transition WHERE is_terminal(target)) AS ended,
@@ -224,7 +241,7 @@ class World:
         """Change a key without admitting, and return its id."""
         return await self.set_queue(name, scope, lim=lim, paused=paused)
 
-    async def set_queue(self, name: str, scope: str = "leaf", **changes: object) -> int:
+    async def set_queue(self, name: str, scope: str = "leaf", /, **changes: object) -> int:
         """Change any column of a key without admitting, and return its id."""
         found: int = await self.tx.fetchval("SELECT set_queue($1, $2, $3)", scope, name, json.dumps(changes))
         return found
@@ -256,6 +273,29 @@ class World:
         assert await self.claim(worker, *ids) == len(ids)
         for identity in ids:
             assert await self.finish(worker, identity) == 1
+
+    async def end(self, *ids: UUID, chunk: int = CHUNK) -> asyncpg.Record:
+        """Claim and complete, and tell the executor."""
+        await self.run(self.hand, *ids)
+        return await self.admit(ended=ids, chunk=chunk)
+
+    async def pass_time(self, name: str, seconds: float, scope: str = "leaf") -> None:
+        """Let time go by for the rate of a key, and for nothing else."""
+        await self.tx.execute(
+            "UPDATE queue SET tat = tat - $3::float8, wake_at = wake_at - $3 * interval '1 second'"
+            " WHERE scope = $1 AND name = $2",
+            scope,
+            name,
+            seconds,
+        )
+
+    async def order(self) -> list[UUID]:
+        """Return what was admitted out of a lane, in the order of admission."""
+        rows = await self.tx.fetch(
+            "SELECT execution_id FROM execution_transition WHERE source = 'requested' AND seq IS NOT NULL"
+            " AND target IN ('scheduled', 'running') ORDER BY position"
+        )
+        return [row["execution_id"] for row in rows]
 
     async def statuses(self, ids: Sequence[UUID]) -> list[str]:
         """Return the statuses of these executions, in this order."""

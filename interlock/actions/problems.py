@@ -134,6 +134,11 @@ def _list(detail: ErrorDetails) -> str:
     return f"must be a list, found {excerpt(detail['input'])}"
 
 
+def _too_many(detail: ErrorDetails) -> str:
+    most, found = detail["ctx"]["max_length"], detail["ctx"]["actual_length"]
+    return f"has {found} items, at most {most} are allowed; leave some out"
+
+
 def _mapping(detail: ErrorDetails) -> str:
     return f"must be a mapping of names to values, found {excerpt(detail['input'])}"
 
@@ -151,6 +156,7 @@ _DESCRIBED: dict[str, Callable[[ErrorDetails], str]] = {
     "string_type": _text,
     "tuple_type": _list,
     "frozen_set_type": _list,
+    "too_long": _too_many,
     "dict_type": _mapping,
     "model_type": _mapping,
     "model_attributes_type": _mapping,

@@ -25,6 +25,7 @@ RESERVED: Final = {
 }
 """Beginnings of names that definitions cannot choose, and what they stand for."""
 LONGEST_NAME: Final = 255
+MOST_BURST: Final = 1_000_000
 SMOOTH_SECONDS: Final = 0.01
 """A rate without a burst lets through together what falls into this time: clocks and timers are not finer."""
 
@@ -53,7 +54,9 @@ def _rate(text: str) -> str:
 
 def key_name(text: str) -> str:
     """Return `text` if a definition may call a key so; raises ValueError, with what to do instead."""
-    if not text.strip() or len(text) > LONGEST_NAME:
+    if not text.strip():
+        raise ValueError("a key's name cannot be empty or blank")
+    if len(text) > LONGEST_NAME:
         raise ValueError(f"a key's name has 1 to {LONGEST_NAME} characters, this one {len(text)}")
     if not storable_text(text).isprintable():
         raise ValueError("a key's name is one printable line; leave out line breaks and control characters")
@@ -79,7 +82,7 @@ class Bounds(Part):
 
     limit: int | None = Field(default=None, ge=0, le=1_000_000, strict=True)
     rate: Annotated[str, AfterValidator(_rate)] | None = None
-    burst: int | None = Field(default=None, ge=1, le=1_000_000, strict=True)
+    burst: int | None = Field(default=None, ge=1, le=MOST_BURST, strict=True)
     cap: int | None = Field(default=None, ge=0, le=1_000_000_000, strict=True)
     cap_policy: Literal["reject", "drop_oldest"] = "reject"
 
@@ -94,7 +97,7 @@ class Bounds(Part):
     def columns(self) -> dict[str, JsonValue]:
         """Return the bounds as columns of the table `queue`, by name."""
         every = None if self.rate is None else rate_seconds(self.rate)
-        burst = self.burst or (1 if every is None else max(1, math.ceil(SMOOTH_SECONDS / every)))
+        burst = self.burst or (1 if every is None else min(MOST_BURST, max(1, math.ceil(SMOOTH_SECONDS / every))))
         return {
             "lim": self.limit,
             "cap": self.cap,
