@@ -19,6 +19,8 @@ from interlock.contract.definitions import Action
 from interlock.local.daemons import Daemons
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from interlock.local.stack import Endpoints
 
 CONCURRENCY = 500
@@ -37,38 +39,47 @@ class Figures:
     wal_bytes: float
 
 
-async def prepare(database_url: str) -> None:
-    """Bring the schema up and register the action."""
-    connection = await asyncpg.connect(database_url)
-    try:
-        await migrate(connection)
-        action = Action.model_validate({"action": "bench.noop", "function": "bench.actions:noop"})
-        await connection.execute(
-            "INSERT INTO action (name, version, definition, checksum) VALUES ($1, 1, $2, $3) ON CONFLICT DO NOTHING",
-            action.action,
-            action.canonical(),
-            action.checksum(),
-        )
-    finally:
-        await connection.close()
-
-
-async def throughput(endpoints: Endpoints, logs: Path, count: int) -> Figures:
-    """Publish `count` requests in batches of 500 and wait until every one is finished and its slots are back."""
-    env = {
+def environment() -> dict[str, str]:
+    """What every daemon of a benchmark finds in its environment."""
+    return {
         "INTERLOCK_CONCURRENCY": str(CONCURRENCY),
         "INTERLOCK_FUNCTIONS": "bench.actions",
         "INTERLOCK_LOG_LEVEL": "warning",
         "PYTHONPATH": str(Path(__file__).parents[1]),
     }
+
+
+async def prepare(database_url: str) -> None:
+    """Bring the schema up."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
+
+
+async def register(connection: asyncpg.Connection, definition: Mapping[str, object]) -> None:
+    """Register version 1 of an action, if nobody has."""
+    action = Action.model_validate(definition)
+    await connection.execute(
+        "INSERT INTO action (name, version, definition, checksum) VALUES ($1, 1, $2, $3) ON CONFLICT DO NOTHING",
+        action.action,
+        action.canonical(),
+        action.checksum(),
+    )
+
+
+async def throughput(endpoints: Endpoints, logs: Path, count: int) -> Figures:
+    """Publish `count` requests in batches of 500 and wait until every one is finished and its slots are back."""
     connection = await asyncpg.connect(endpoints.database_url)
     try:
-        async with Daemons(endpoints, logs=logs, env=env) as daemons:
+        await register(connection, {"action": "bench.noop", "function": "bench.actions:noop"})
+        async with Daemons(endpoints, logs=logs, env=environment()) as daemons:
             before = await _counters(connection)
-            bodies = _requests(count)
+            bodies = requests("bench.noop", count)
             started = time.perf_counter()
-            await _publish(endpoints.client, bodies)
-            await _until_finished(connection, count)
+            await publish(endpoints.client, bodies)
+            await until_finished(connection, count)
             elapsed = time.perf_counter() - started
             after = await _counters(connection)
             executor, worker = daemons.executors[0], daemons.workers[0]
@@ -81,22 +92,27 @@ async def throughput(endpoints: Endpoints, logs: Path, count: int) -> Figures:
                 wal_bytes=(after[2] - before[2]) / count,
             )
     finally:
-        await connection.execute("TRUNCATE execution, execution_transition, execution_attempt, execution_log")
+        await wipe(connection)
         await connection.close()
 
 
-def _requests(count: int) -> list[bytes]:
+async def wipe(connection: asyncpg.Connection) -> None:
+    """Forget what ran, so that each round begins as the first."""
+    await connection.execute("TRUNCATE execution, execution_transition, execution_attempt, execution_log")
+
+
+def requests(action: str, count: int) -> list[bytes]:
+    """Return `count` requests for an action as messages of up to 500."""
     bodies = []
     for start in range(0, count, events.MAX_EVENTS):
         size = min(events.MAX_EVENTS, count - start)
-        batch = events.requested(
-            "/bench", [{"id": str(UUID(int=uuid7().int)), "action": "bench.noop"} for _ in range(size)]
-        )
+        batch = events.requested("/bench", [{"id": str(UUID(int=uuid7().int)), "action": action} for _ in range(size)])
         bodies.append(events.encode(batch)[0])
     return bodies
 
 
-async def _publish(amqp_url: str, bodies: list[bytes]) -> None:
+async def publish(amqp_url: str, bodies: list[bytes]) -> None:
+    """Send these messages as a client, one after the other."""
     connection = await aio_pika.connect(amqp_url)
     async with connection:
         channel = await connection.channel(on_return_raises=True)
@@ -106,7 +122,8 @@ async def _publish(amqp_url: str, bodies: list[bytes]) -> None:
             await exchange.publish(message, "execution.requested")
 
 
-async def _until_finished(connection: asyncpg.Connection, count: int) -> None:
+async def until_finished(connection: asyncpg.Connection, count: int) -> None:
+    """Wait until so many are there and nothing waits, runs or holds a slot."""
     statement = """
         SELECT CASE
             WHEN EXISTS (SELECT 1 FROM in_flight) OR EXISTS (SELECT 1 FROM waiting) OR EXISTS (SELECT 1 FROM slot)

@@ -55,10 +55,14 @@ class Deployment:
         """Start a worker (guardian and child) and wait until it is ready."""
         return await self._start("worker", {"FUNCTIONS": FUNCTIONS, **env})
 
-    async def pair(self, **env: str) -> tuple[Daemon, Daemon]:
-        """Start an executor and a worker at once, with the same settings."""
-        executor, worker = await asyncio.gather(self.executor(**env), self.worker(**env))
-        return executor, worker
+    async def executors(self, **env: str) -> tuple[Daemon, Daemon]:
+        """Start two executors at once: there is no leader, so nothing may depend on there being one."""
+        return await asyncio.gather(self.executor(**env), self.executor(**env))
+
+    async def trio(self, **env: str) -> tuple[Daemon, Daemon, Daemon]:
+        """Start two executors and a worker at once, with the same settings; the worker comes last."""
+        (first, second), worker = await asyncio.gather(self.executors(**env), self.worker(**env))
+        return first, second, worker
 
     def daemon(self, role: Role, env: Mapping[str, str]) -> Daemon:
         """Make a daemon that the test starts itself, because it will not get ready."""
@@ -73,7 +77,7 @@ class Deployment:
         daemon = self.daemon(role, env)
         self._ended.add(daemon)
         daemon.child.start()
-        code = await daemon.child.wait(15)
+        code = await daemon.child.wait(40)
         return code, self.lines(daemon)
 
     async def _start(self, role: Role, env: Mapping[str, str]) -> Daemon:
@@ -151,10 +155,14 @@ class Deployment:
 
     async def submit(self, action: str, count: int = 1, **fields: object) -> list[UUID]:
         """Ask over AMQP for `count` executions, 500 in a message; return their ids in order."""
-        requests: list[dict[str, Any]] = [{"id": str(fresh_id()), "action": action, **fields} for _ in range(count)]
-        for start in range(0, count, events.MAX_EVENTS):
-            await self.publish(*events.encode(events.requested("/test", requests[start : start + events.MAX_EVENTS])))
-        return [UUID(request["id"]) for request in requests]
+        return await self.ask([{"action": action, **fields}] * count)
+
+    async def ask(self, requests: Sequence[Mapping[str, Any]]) -> list[UUID]:
+        """Ask over AMQP for these executions, under fresh ids, 500 in a message; return the ids in order."""
+        named: list[dict[str, Any]] = [{"id": str(fresh_id()), **request} for request in requests]
+        for start in range(0, len(named), events.MAX_EVENTS):
+            await self.publish(*events.encode(events.requested("/test", named[start : start + events.MAX_EVENTS])))
+        return [UUID(request["id"]) for request in named]
 
     async def cancel(self, *ids: UUID, reason: str = "not wanted") -> None:
         """Ask over AMQP to cancel."""
@@ -256,11 +264,13 @@ class Deployment:
 
         return await eventually(parked)
 
-    async def metric(self, daemon: Daemon, name: str, **labels: str) -> float:
-        """Return the sum of one counter or gauge of a daemon over the series with these labels."""
+    async def metric(self, role: Role, name: str, **labels: str) -> float:
+        """Return the sum of one counter over the daemons of a role that run, and their series with these labels."""
+        running = [daemon for daemon in self.daemons if daemon.role == role and daemon not in self._ended]
         async with httpx.AsyncClient(trust_env=False) as client:
-            text = (await client.get(f"{daemon.url}/metrics")).text
-        series = [line for line in text.splitlines() if line.startswith((f"{name} ", f"{name}{{"))]
+            told = [(await client.get(f"{daemon.url}/metrics")).text for daemon in running]
+        lines = [line for text in told for line in text.splitlines()]
+        series = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(float(line.rpartition(" ")[2]) for line in series if all(each in line for each in wanted))
 

@@ -52,10 +52,10 @@ async def refusal(deployment: Deployment, identity: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def running(deployment: Deployment) -> Deployment:
-    """A deployment with one executor, one worker and two actions."""
+    """A deployment with two executors, a worker and two actions."""
     await deployment.register("nothing", function=NOTHING)
     await deployment.register("counted", function=NOTHING, params=SCHEMA)
-    await deployment.pair()
+    await deployment.trio()
     return deployment
 
 
@@ -148,7 +148,6 @@ async def test_a_request_without_a_usable_id_is_parked_and_the_rest_of_its_batch
 
 
 async def test_the_same_request_again_is_the_same_execution_and_other_content_a_conflict(running: Deployment) -> None:
-    executor = running.daemons[0]
     identity = str(fresh_id())
     first = event({"id": identity, "action": "counted", "params": {"count": 1}})
     other = event({"id": identity, "action": "counted", "params": {"count": 2}})
@@ -163,7 +162,9 @@ async def test_the_same_request_again_is_the_same_execution_and_other_content_a_
     assert json.loads((await running.row(UUID(identity)))["params"]) == {"count": 1}
     assert await running.attempts(UUID(identity)) == [(1, "completed")]
     counted = {
-        outcome: await running.metric(executor, "interlock_messages_total", type="execution.requested", outcome=outcome)
+        outcome: await running.metric(
+            "executor", "interlock_messages_total", type="execution.requested", outcome=outcome
+        )
         for outcome in ("processed", "duplicate", "poison")
     }
     assert counted == {"processed": 7, "duplicate": 3, "poison": 1}

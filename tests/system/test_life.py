@@ -47,8 +47,7 @@ async def test_each_kind_of_action_is_accepted_run_and_completed_once(deployment
     await deployment.register("add", function="tests.system.actions:add")
     await deployment.register("multiply", function="tests.system.actions:multiply")
     completed, status = await deployment.subscribe("completions"), await deployment.subscribe("status")
-    executor = await deployment.executor()
-    worker = await deployment.worker(HTTP_ALLOW="127.0.0.0/8")
+    await deployment.trio(HTTP_ALLOW="127.0.0.0/8")
     async with web_server() as (port, asked):
         await deployment.register("ping", http={"url": f"http://127.0.0.1:{port}/ping/{{{{ params.to }}}}"})
         requests = [
@@ -87,8 +86,8 @@ async def test_each_kind_of_action_is_accepted_run_and_completed_once(deployment
         (identity, source, target) for identity in ids for source, target, _ in LIFE[1:]
     )
     assert deployment.loud() == []
-    assert await deployment.metric(executor, "interlock_repairs_total") == 0
-    assert await deployment.metric(worker, "interlock_executions_total", status="completed") == 4
+    assert await deployment.metric("executor", "interlock_repairs_total") == 0
+    assert await deployment.metric("worker", "interlock_executions_total", status="completed") == 4
 
 
 async def logged(deployment: Deployment, identity: str, count: int) -> set[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from pathlib import Path
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 WAIT: Final = "tests.system.actions:wait_at_gate"
 SHORT: Final = {"LEASE": "8", "RENEW": "1", "GUARDIAN": "3", "REAPER": "0.5", "RECONCILE": "1"}
-SHORT_WORKER: Final = {name: SHORT[name] for name in ("LEASE", "RENEW", "GUARDIAN")}
 LOST = ("running", "requested", "executor")
 
 
@@ -67,7 +65,7 @@ async def test_a_killed_worker_is_started_anew_and_its_execution_goes_on_after_t
     await deployment.register("job", function=WAIT)
     await deployment.register("daemon", command=["sh", "-c", 'echo $$ > "$0"; exec sleep 600', str(tmp_path / "pid")])
     completed = await deployment.subscribe("completions")
-    await asyncio.gather(deployment.executor(**SHORT), deployment.worker(**SHORT_WORKER))
+    await deployment.trio(**SHORT)
     [identity] = await deployment.submit("job", params={"gate": gate.path})
     [first] = await gate.arrived(1)
     [endless] = await deployment.submit("daemon")
@@ -87,13 +85,13 @@ async def test_a_killed_guardian_takes_its_worker_with_it_and_another_goes_on(
     deployment: Deployment, gate: Gate
 ) -> None:
     await deployment.register("job", function=WAIT)
-    _, guardian = await asyncio.gather(deployment.executor(**SHORT), deployment.worker(**SHORT_WORKER))
+    *_, guardian = await deployment.trio(**SHORT)
     [identity] = await deployment.submit("job", params={"gate": gate.path})
     await gate.arrived(1)
     os.kill(guardian.pid, signal.SIGKILL)
     deployment.kill(guardian)
     await eventually(lambda: gate.waiting == [])
-    await deployment.worker(**SHORT_WORKER)
+    await deployment.worker(**SHORT)
     await is_taken_over(deployment, gate, identity)
 
 
@@ -101,7 +99,7 @@ async def test_a_stopped_worker_is_killed_by_its_guardian_before_its_lease_ends(
     deployment: Deployment, gate: Gate
 ) -> None:
     await deployment.register("job", function=WAIT)
-    await asyncio.gather(deployment.executor(**SHORT), deployment.worker(**SHORT_WORKER))
+    await deployment.trio(**SHORT)
     [identity] = await deployment.submit("job", params={"gate": gate.path})
     [first] = await gate.arrived(1)
     os.kill(first.pid, signal.SIGSTOP)
@@ -116,7 +114,7 @@ async def test_an_action_that_kills_its_worker_each_time_is_abandoned_after_thre
 ) -> None:
     await deployment.register("deadly", function="tests.system.actions:kill_worker")
     completed = await deployment.subscribe("completions")
-    await asyncio.gather(deployment.executor(**SHORT), deployment.worker(**SHORT_WORKER))
+    await deployment.trio(**SHORT)
     [identity] = await deployment.submit("deadly")
 
     async def abandoned() -> bool:

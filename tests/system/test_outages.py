@@ -11,6 +11,9 @@ from tests.eventually import eventually
 from tests.system.deployment import ids_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from interlock.local.daemons import Daemon
     from tests.system.deployment import Deployment
     from tests.system.gate import Gate
     from tests.system.wire import Wire
@@ -27,6 +30,11 @@ def put_behind(deployment: Deployment, wire: Wire, query: str = "") -> None:
     )
 
 
+async def readiness(daemons: Iterable[Daemon]) -> list[bool]:
+    """Ask each, all at once, whether it is ready."""
+    return await asyncio.gather(*(daemon.is_ready() for daemon in daemons))
+
+
 async def test_with_all_completions_lost_the_reconciler_releases_the_slots_and_the_run_goes_on(
     deployment: Deployment,
 ) -> None:
@@ -34,19 +42,18 @@ async def test_with_all_completions_lost_the_reconciler_releases_the_slots_and_t
     completed = await deployment.subscribe("completions")
     owner = await deployment.channel("amqp_url")
     queue = await owner.get_queue(deployment.topology.completed_queue.name, ensure=False)
-    executor, _ = await deployment.pair(RECONCILE="0.3")
+    await deployment.trio(RECONCILE="0.3")
     await queue.unbind(deployment.topology.completions.name, "execution.completed.#")
     ids = await deployment.submit("job", 15)
     assert await deployment.until_ended(ids) == {"completed": 15}
     await deployment.until_clean()
-    assert await deployment.metric(executor, "interlock_repairs_total", kind="slot") == 15
+    assert await deployment.metric("executor", "interlock_repairs_total", kind="slot") == 15
     assert ids_of(completed) == dict.fromkeys(ids, 1)
 
 
 async def test_what_the_dispatch_queue_lost_is_claimed_from_the_table(deployment: Deployment, gate: Gate) -> None:
     await deployment.register("job", function=WAIT)
-    await deployment.executor()
-    worker = await deployment.worker(CONCURRENCY="2")
+    await deployment.trio(CONCURRENCY="2")
     ids = await deployment.submit("job", 4, params={"gate": gate.path})
     await gate.arrived(2)
     await deployment.purge(deployment.topology.pool_queue("default").name)
@@ -54,7 +61,7 @@ async def test_what_the_dispatch_queue_lost_is_claimed_from_the_table(deployment
     assert await deployment.until_ended(ids) == {"completed": 4}
     assert [len(await deployment.attempts(identity)) for identity in ids] == [1, 1, 1, 1]
     await deployment.until_clean()
-    assert await deployment.metric(worker, "interlock_executions_total") == 4
+    assert await deployment.metric("worker", "interlock_executions_total") == 4
 
 
 async def test_lines_to_the_broker_that_are_cut_again_and_again_lose_nothing(
@@ -63,7 +70,7 @@ async def test_lines_to_the_broker_that_are_cut_again_and_again_lose_nothing(
     await deployment.register("job", function=NOTHING, limit=10)
     completed = await deployment.subscribe("completions")
     put_behind(deployment, broker_wire)
-    await deployment.pair(RECONCILE="1")
+    await deployment.trio(RECONCILE="1")
     ids = []
     for _ in range(8):
         ids += await deployment.submit("job", 25)
@@ -82,24 +89,24 @@ async def test_a_broker_that_falls_silent_is_noticed_and_left_for_a_new_session(
 ) -> None:
     await deployment.register("job", function=WAIT)
     put_behind(deployment, broker_wire, "heartbeat=1")
-    executor, worker = await deployment.pair()
+    daemons = await deployment.trio()
     [identity] = await deployment.submit("job", params={"gate": gate.path})
     await gate.arrived(1)
     broker_wire.silence()
 
-    async def both_unready() -> bool:
-        return not await executor.is_ready() and not await worker.is_ready()
+    async def none_ready() -> bool:
+        return not any(await readiness(daemons))
 
-    await eventually(both_unready, timeout=20)
+    await eventually(none_ready, timeout=20)
     # What runs goes on without a broker, and its end is in the database.
     gate.let_all_go("done")
     await deployment.until(identity, "completed")
     broker_wire.restore()
 
-    async def both_ready() -> bool:
-        return await executor.is_ready() and await worker.is_ready()
+    async def all_ready() -> bool:
+        return all(await readiness(daemons))
 
-    await eventually(both_ready, timeout=20)
+    await eventually(all_ready, timeout=20)
     again = await deployment.submit("job", 3, params={"gate": gate.path})
     assert await deployment.until_ended(again) == {"completed": 3}
     await deployment.until_clean()
@@ -108,7 +115,7 @@ async def test_a_broker_that_falls_silent_is_noticed_and_left_for_a_new_session(
 async def test_backends_terminated_again_and_again_lose_nothing(deployment: Deployment) -> None:
     await deployment.register("job", function=NOTHING, limit=20)
     completed = await deployment.subscribe("completions")
-    await deployment.pair(RECONCILE="1")
+    await deployment.trio(RECONCILE="1")
     ids = await deployment.submit("job", 500)
     terminate = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -131,7 +138,7 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
     await deployment.register("job", function=WAIT)
     here = deployment.endpoints
     deployment.endpoints = replace(here, database_url=database_wire.url_through(here.database_url))
-    executor, worker = await deployment.pair()
+    *_, worker = daemons = await deployment.trio()
     running = await deployment.submit("job", 5, params={"gate": gate.path})
     await gate.arrived(5)
     database_wire.refusing = True
@@ -149,10 +156,10 @@ async def test_a_database_that_is_away_for_a_while_is_waited_for(
     await deployment.until_clean()
     assert [len(await deployment.attempts(identity)) for identity in (*running, *asked)] == [1] * 10
 
-    async def both_ready() -> bool:
-        return await executor.is_ready() and await worker.is_ready()
+    async def all_ready() -> bool:
+        return all(await readiness(daemons))
 
-    await eventually(both_ready)
+    await eventually(all_ready)
 
 
 async def test_daemons_that_are_stopped_while_the_database_is_away_end_well(
@@ -161,8 +168,8 @@ async def test_daemons_that_are_stopped_while_the_database_is_away_end_well(
     await deployment.register("job", function=NOTHING)
     here = deployment.endpoints
     deployment.endpoints = replace(here, database_url=database_wire.url_through(here.database_url))
-    daemons = await deployment.pair()
+    daemons = await deployment.trio()
     await deployment.until_ended(await deployment.submit("job", 3))
     database_wire.refusing = True
     database_wire.cut()
-    assert await asyncio.gather(*(deployment.stop(daemon) for daemon in daemons)) == [0, 0]
+    assert await asyncio.gather(*(deployment.stop(daemon) for daemon in daemons)) == [0, 0, 0]

@@ -10,18 +10,20 @@ from interlock.local.children import free_port
 from tests.system.deployment import LOUD
 
 if TYPE_CHECKING:
+    from interlock.local.daemons import Role
     from tests.system.deployment import Deployment
 
 
 async def refused(deployment: Deployment, code: int, **env: str) -> str:
-    """Start an executor and a worker; both must exit with `code` and the same one line of error, which is returned."""
-    ends = await asyncio.gather(deployment.exit_of("executor", **env), deployment.exit_of("worker", **env))
+    """Start two executors and a worker; all must exit with `code` and the same one line of error, which is returned."""
+    roles: tuple[Role, ...] = ("executor", "executor", "worker")
+    ends = await asyncio.gather(*(deployment.exit_of(role, **env) for role in roles))
     told = []
     for exit_code, lines in ends:
         errors = [line["event"] for line in lines if line["level"] in LOUD]
         assert (exit_code, len(errors)) == (code, 1), lines
         told.append(str(errors[0]))
-    assert told[0] == told[1]
+    assert told == [told[0]] * 3
     assert "\n" not in told[0]
     return told[0]
 

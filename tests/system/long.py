@@ -1,0 +1,9 @@
+"""Whether the long forms of tests are asked for, as in `./dev with -- env INTERLOCK_LONG=1 pytest tests/system`."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+# Taken out of the environment: daemons refuse to start with a setting that they do not know.
+LONG: Final = os.environ.pop("INTERLOCK_LONG", "") == "1"
