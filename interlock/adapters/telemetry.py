@@ -65,7 +65,7 @@ class Metrics:
     def _count_messages(self) -> None:
         self.messages = Counter(
             "interlock_messages_total",
-            "Messages handled; outcome is processed, duplicate, stale or poison.",
+            "Messages handled; outcome is processed, duplicate, stale, forged or poison.",
             ["type", "outcome"],
             registry=self.registry,
         )
