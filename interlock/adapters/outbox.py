@@ -31,7 +31,7 @@ FROM (SELECT id FROM outbox WHERE role = $1 AND (claimed_until IS NULL OR claime
       ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) due
 WHERE o.id = due.id RETURNING o.id, o.exchange, o.routing_key, o.events, o.body
 """
-# Losing this write publishes twice, which is harmless: no need to wait for the disk. One statement is its own transaction.
+# Losing this write publishes twice, which is harmless: no need to wait for the disk. One statement, so one round trip.
 _DELETE = """
 WITH quick AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 DELETE FROM outbox USING quick WHERE id = ANY($1)

@@ -10,10 +10,10 @@ import asyncpg
 import pytest
 
 from tests.eventually import eventually
+from tests.races import one_waits_for_the_other
 from tests.world import request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from uuid import UUID
 
     from tests.world import World
@@ -286,23 +286,6 @@ async def test_a_completion_that_is_forged_or_early_releases_no_key(world: World
         row = await world.admit(ended=ids)
         assert (row["released"], row["admitted"]) == (0, 0)
     assert await world.slots("customer/7") == await world.slots("action:bill") == {ids[0]}
-
-
-async def one_waits_for_the_other(
-    first: World,
-    do_first: Callable[[World], Coroutine[Any, Any, Any]],
-    second: World,
-    do_second: Callable[[World], Coroutine[Any, Any, Any]],
-) -> tuple[Any, Any]:
-    """Do `do_first` in an open transaction, start `do_second`, see it wait, commit, and return both results."""
-    transaction = first.tx.transaction()
-    await transaction.start()
-    early = await do_first(first)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(do_second(second))
-        await eventually(lambda: first.is_blocking(second))
-        await transaction.commit()
-    return early, task.result()
 
 
 async def test_releases_in_two_lanes_of_one_lock_admit_one_each(world: World) -> None:

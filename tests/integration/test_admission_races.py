@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,31 +9,14 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 
-from tests.eventually import eventually
+from tests.races import one_waits_for_the_other
 from tests.world import World, request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator
     from uuid import UUID
 
 JOB = "action:job"
-
-
-async def one_waits_for_the_other(
-    first: World,
-    do_first: Callable[[World], Coroutine[Any, Any, Any]],
-    second: World,
-    do_second: Callable[[World], Coroutine[Any, Any, Any]],
-) -> tuple[Any, Any]:
-    """Do `do_first` in an open transaction, start `do_second`, see it wait, commit, and return both results."""
-    transaction = first.tx.transaction()
-    await transaction.start()
-    early = await do_first(first)
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(do_second(second))
-        await eventually(lambda: first.is_blocking(second))
-        await transaction.commit()
-    return early, task.result()
 
 
 @asynccontextmanager
