@@ -167,7 +167,7 @@ class World:
             known.checksum(),
         )
 
-    async def worker(self, pool: str = "default", capacity: int = 100, lease: float = 60) -> UUID:
+    async def worker(self, pool: str = "default", capacity: int = 100, lease: float = 3600) -> UUID:
         """Register a live worker incarnation."""
         identity = fresh_id()
         await self.tx.execute(
