@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from executor import store
 from interlock.contract.status import Status
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from executor.loops.periodic import Context
+
+SHORTEST_SECONDS: Final = 0.01
 
 
 async def timers(context: Context) -> float | None:
@@ -22,17 +24,21 @@ async def timers(context: Context) -> float | None:
         due = await store.due_timers(tx)
         hungry = await store.hungry_keys(tx)
     keys = [key["id"] for key in hungry if key["due_in"] <= 0]
+    admitted = 0
     if due:
-        await _fire(context, due, keys)
+        admitted = await _fire(context, due, keys)
     elif keys:
         async with context.transaction() as tx:
-            context.offer(await store.admit(tx, context.actor, keys=keys))
-    if keys:
-        return 0.0  # A rate goes on, and what is owed may be more than one call admits.
-    return min((key["due_in"] for key in hungry), default=None)
+            admission = await store.admit(tx, context.actor, keys=keys)
+        context.offer(admission)
+        admitted = admission.admitted
+    if keys and admitted:
+        return 0.0  # What is owed may be more than one call admits, and a rate goes on.
+    # Of a rate that is due and gave nothing, the clock was a rounding ahead.
+    return min((max(key["due_in"], SHORTEST_SECONDS) for key in hungry if key["due_in"] != 0), default=None)
 
 
-async def _fire(context: Context, due: list[Record], keys: list[int]) -> None:
+async def _fire(context: Context, due: list[Record], keys: list[int]) -> int:
     entering = [timer["execution_id"] for timer in due if timer["kind"] == "enter"]
     late = {timer["execution_id"]: timer for timer in due if timer["kind"] != "enter"}
     decisions = [
@@ -48,3 +54,4 @@ async def _fire(context: Context, due: list[Record], keys: list[int]) -> None:
         )
         await store.forget_timers(tx, due)
     context.offer(admission)
+    return admission.admitted
