@@ -114,8 +114,6 @@ def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry], names: 
         entry = _entry(request, known, names)
         entry.schema.check(request.params)
         return _accepted(request, digest, entry)
-    except InvalidParams as invalid:
-        return _refused(data, identity, digest, invalid.code, str(invalid))
     except ValueError as invalid:
         return _refused(data, identity, digest, InvalidParams.code, f"params: {invalid}")
     except Refused as refusal:

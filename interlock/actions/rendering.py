@@ -91,8 +91,6 @@ def render_keys(action: Action, params: Mapping[str, JsonValue]) -> list[tuple[s
         with _field("keys", index, "name"):
             try:
                 rendered.setdefault(key_name(render(key.name, params)), key)
-            except InvalidParams:
-                raise
             except ValueError as error:
                 raise InvalidParams(str(error)) from error
     return list(rendered.items())

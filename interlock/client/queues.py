@@ -14,7 +14,7 @@ from interlock.client.bounds import InvalidBounds, columns_of, declared, rate_te
 from interlock.client.queue_records import Queue
 from interlock.client.store import SQL
 from interlock.contract.canonical import storable_text
-from interlock.contract.errors import InterlockError, InvalidDefinition
+from interlock.contract.errors import InterlockError
 from interlock.contract.keys import LONGEST_NAME, RESERVED, key_name
 from interlock.contract.suggestions import did_you_mean
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from interlock.adapters.postgres import Tx
     from interlock.client.bounds import Change
-    from interlock.client.records import Registered
     from interlock.contract.definitions import Action
 
 ACTION: Final = "action:"
@@ -136,7 +135,7 @@ async def _found_or_made(tx: Tx, name: str) -> dict[str, Any]:
 
 async def _make(tx: Tx, name: str) -> None:
     """Make a key as its definition would. Raises UnknownQueue for a name that no execution can have."""
-    actions = [_action(each) for each in await store.actions_list(tx) if each.withdrawn_at is None]
+    actions = [each.action for each in await store.actions_list(tx) if each.withdrawn_at is None]
     found = declared(name, actions)
     if found is None and (name.startswith(ACTION) or await _is_misspelled(tx, name, actions)):
         raise await _unknown(tx, name, (action.own_key for action in actions))
@@ -149,16 +148,6 @@ async def _make(tx: Tx, name: str) -> None:
     columns: Mapping[str, Any] = bounds.columns() if bounds else {"cap_policy": "reject", "rate_burst": 1}
     names = ("lim", "cap", "cap_policy", "rate_every", "rate_burst")
     await tx.execute(SQL["make_key"], name, template, *(columns.get(column) for column in names))
-
-
-def _action(registered: Registered) -> Action:
-    try:
-        return registered.action
-    except ValueError as error:
-        message = (
-            f"action {registered.name} was registered by a newer version of Interlock; use the command line of that"
-        )
-        raise InvalidDefinition(message) from error
 
 
 async def _is_misspelled(tx: Tx, name: str, actions: Iterable[Action]) -> bool:

@@ -114,6 +114,16 @@ class Cancelled:
     moved: bool
 
 
+def stored_action(name: str, definition: object) -> Action:
+    """Return a definition as it is registered. Raises InvalidDefinition for one that this version cannot read."""
+    try:
+        return Action.from_stored(definition)
+    except ValueError as error:
+        raise InvalidDefinition(
+            f"action {name} was registered by a newer version of Interlock; use that one to read it"
+        ) from error
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registered:
     """The newest version of one action, and how its key stands: the live limit (None: none) and who holds and waits."""
@@ -131,12 +141,7 @@ class Registered:
     @property
     def action(self) -> Action:
         """The definition with its defaults."""
-        try:
-            return Action.from_stored(self.definition)
-        except ValueError as error:
-            raise InvalidDefinition(
-                f"action {self.name} was registered by a newer version of Interlock; use that one to read it"
-            ) from error
+        return stored_action(self.name, self.definition)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

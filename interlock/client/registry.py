@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING
 
 from interlock.actions.definition import disagreements
-from interlock.client.records import Applied
+from interlock.client.records import Applied, stored_action
 from interlock.client.store import SQL
 from interlock.contract.definitions import Action
 from interlock.contract.errors import InvalidDefinition
@@ -34,7 +34,7 @@ async def apply_actions(tx: Tx, actions: Iterable[Action], *, prune: bool = Fals
     wanted = {action.action: action for action in actions}
     await tx.execute(SQL["lock_registry"])
     known = {row["name"]: row for row in await tx.fetch(SQL["registered"])}
-    stood = {name: _stored(row) for name, row in known.items()}
+    stood = {name: stored_action(name, row["definition"]) for name, row in known.items()}
     before = {name: action for name, action in stood.items() if not known[name]["withdrawn"]}
     if differences := disagreements((wanted if prune else before | wanted).values()):
         raise InvalidDefinition("\n".join(differences))
@@ -53,15 +53,6 @@ async def apply_actions(tx: Tx, actions: Iterable[Action], *, prune: bool = Fals
         limits={name: bound.limit for name, bound in bounds.items()},
         keys=await _set_bounds(tx, bounds),
     )
-
-
-def _stored(row: Record) -> Action:
-    try:
-        return Action.from_stored(row["definition"])
-    except ValueError as error:
-        raise InvalidDefinition(
-            f"action {row['name']} was registered by a newer version of Interlock; apply definitions with that one"
-        ) from error
 
 
 def _changes(before: Iterable[Action], new: Iterable[Action]) -> dict[str, Bounds]:

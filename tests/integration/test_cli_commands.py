@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
 from interlock.cli.app import main
 from interlock.contract.status import Status
+from tests.cli import Interlock, Said
 from tests.eventually import eventually
 from tests.factory import end_execution, make_action, make_execution, make_worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Interlock(Protocol):
-    async def __call__(self, *words: object) -> Said: ...
 
 
 @pytest.fixture

@@ -8,11 +8,12 @@ import os
 import pty
 import signal
 import sys
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
 from interlock.cli.app import main
+from tests.cli import Interlock, Said
 from tests.eventually import eventually
 
 if TYPE_CHECKING:
@@ -22,16 +23,6 @@ if TYPE_CHECKING:
 
 JOB = "action:job"
 CLI = (sys.executable, "-c", "import sys; from interlock.cli.app import main; sys.exit(main())")
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Interlock(Protocol):
-    async def __call__(self, *words: object) -> Said: ...
 
 
 @pytest.fixture
