@@ -72,11 +72,13 @@ async def _hand_off(endpoints: Endpoints, logs: Path, rounds: int) -> dict[str, 
         for limit, found in figures.items():
             now = await hand_off(endpoints, logs, limit)
             found.append(now)
-            _tell(f"round {number + 1}: limit {limit}: {now.share:.1%} of the ideal, floor {now.floor_share:.1%}")
+            _tell(
+                f"round {number + 1}: limit {limit}: {now.share:.1%} of the ideal, bare consumers {now.bare_share:.1%}"
+            )
     return {
         f"handoff_{limit}_{name}": round(statistics.median(getattr(each, name) for each in found), 3)
         for limit, found in figures.items()
-        for name in ("share", "floor_share", "release_ms", "start_ms", "work_ms")
+        for name in ("share", "bare_share", "floor_share", "release_ms", "start_ms", "work_ms")
     }
 
 

@@ -1,6 +1,7 @@
 """The hand-off of a slot: how much of what a limit allows is used by work of 20 ms. Two executors, one worker.
 
-Ideal are `limit` executions at a time without a gap. The floor is the same work on one event loop under a semaphore.
+Ideal are `limit` executions at a time without a gap. Two floors: the same work on one event loop under a semaphore, and
+passed round between two bare consumers, with the messages and commits that a slot's way round cannot do without.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from bench.actions import WORK_SECONDS, pause
+from bench.floor import relay_race
 from bench.throughput import environment, publish, register, requests, until_finished, wipe
 from interlock.local.daemons import Daemons
 
@@ -52,6 +54,7 @@ class HandOff:
 
     share: float
     floor_share: float
+    bare_share: float
     release_ms: float
     start_ms: float
     work_ms: float
@@ -62,6 +65,7 @@ async def hand_off(endpoints: Endpoints, logs: Path, limit: int) -> HandOff:
     count = round(limit * IDEAL_SECONDS / WORK_SECONDS)
     ideal = limit / WORK_SECONDS
     floor = count / await _floor(count, limit)
+    bare = count / await relay_race(endpoints.database_url, endpoints.amqp_url, limit=limit, count=count, work=pause)
     connection = await asyncpg.connect(endpoints.database_url)
     name = f"bench.pause{limit}"
     try:
@@ -78,6 +82,7 @@ async def hand_off(endpoints: Endpoints, logs: Path, limit: int) -> HandOff:
         return HandOff(
             share=count / float(row["seconds"]) / ideal,
             floor_share=floor / ideal,
+            bare_share=bare / ideal,
             release_ms=float(row["release_ms"]),
             start_ms=float(row["start_ms"]),
             work_ms=float(row["work_ms"]),
