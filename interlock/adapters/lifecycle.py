@@ -18,12 +18,13 @@ from interlock.adapters import logs
 from interlock.contract.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
     from types import FrameType
 
 EXIT_FAILED: Final = 1
 EXIT_UNAVAILABLE: Final = 69
 EXIT_MISCONFIGURED: Final = 78
+CANCEL_AGAIN_SECONDS: Final = 1.0
 
 log = logs.get_logger(__name__)
 
@@ -65,6 +66,19 @@ def run_daemon(main: Callable[[Stop], Awaitable[int]], *, on_reload: Callable[[]
 
     faulthandler.enable()  # systemd's watchdog ends a hung process by SIGABRT: leave the stack behind
     return exit_code_of(run)
+
+
+async def end_all(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel these tasks and wait until all have ended.
+
+    Again and again: `asyncio.wait_for` of Python 3.11, which libraries use, forgets a cancellation that meets a result
+    (https://github.com/python/cpython/issues/86296), and a task that goes on for ever would hold up the drain.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECONDS)
 
 
 def exit_code_of(run: Callable[[], int]) -> int:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from interlock.adapters.lifecycle import meaningful
+from interlock.adapters.lifecycle import end_all, meaningful
 from interlock.contract.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
@@ -168,3 +169,19 @@ def test_among_several_errors_a_bug_counts_first_then_settings_then_reachability
     assert meaningful(ExceptionGroup("", [unavailable, ExceptionGroup("", [misconfigured])])) is misconfigured
     assert meaningful(ExceptionGroup("", [misconfigured, ExceptionGroup("", [unavailable, bug])])) is bug
     assert meaningful(bug) is bug
+
+
+async def test_a_task_that_forgot_its_cancellation_is_cancelled_until_it_ends() -> None:
+    began = asyncio.Event()
+
+    async def forgetful() -> None:
+        with suppress(asyncio.CancelledError):
+            began.set()
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(forgetful())
+        await began.wait()
+        await end_all([task])
+    assert task.cancelled()
