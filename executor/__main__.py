@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from executor.settings import Settings
-from interlock.adapters import logs
+from interlock.adapters import faults, logs
 from interlock.adapters.lifecycle import exit_code_of, run_daemon
 from interlock.settings import load
 
@@ -23,6 +23,7 @@ def main() -> None:
 def _start(config: Path | None) -> int:
     settings = load(Settings, config)
     logs.configure(settings.log, settings.log_level, role="executor")
+    faults.arm(settings.faults)
     # Imported here: a wrong setting should be told at once, before everything else is loaded.
     from executor.service import Service  # noqa: PLC0415
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from executor import store
 from executor.handlers.outgoing import Outgoing
+from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
-from interlock.adapters.postgres import transaction
+from interlock.adapters.postgres import single_statements, transaction
 from interlock.contract import events
 from interlock.contract.errors import Misconfigured, Poison, Transient
 
@@ -34,9 +35,12 @@ MOST_IN_VAIN: Final = 3
 
 
 class Consumer:
-    """One queue and its handlers by event type; types of one flush are handled one after the other."""
+    """One queue and its handlers by event type; types of one flush are handled one after the other.
 
-    def __init__(
+    `repeatable`: each statement of its handlers may be repeated by itself, so a flush needs no transaction around them.
+    """
+
+    def __init__(  # noqa: PLR0913 - wired once, in service.py
         self,
         subscription: Subscription,
         handlers: dict[type[events.Event], Handler],
@@ -47,6 +51,7 @@ class Consumer:
         metrics: Metrics,
         readiness: Readiness,
         stray_reason: str = "wrong_queue",
+        repeatable: bool = False,
     ) -> None:
         self._subscription = subscription
         self._handlers = handlers
@@ -56,7 +61,9 @@ class Consumer:
         self._metrics = metrics
         self._readiness = readiness
         self._stray_reason = stray_reason
+        self._transaction = single_statements if repeatable else transaction
         self._queue = subscription.queue.name
+        self._flow = self._queue.rpartition(".")[2]
         self._log = get_logger("consumer").bind(queue=self._queue)
 
     async def run(self) -> None:
@@ -66,6 +73,7 @@ class Consumer:
             found, unusable, last = self._take()
             if last is None:
                 continue
+            await reached("taken", self._flow)
             for kind, handler in self._handlers.items():
                 batch = [event for event in found if isinstance(event, kind)]
                 if batch:
@@ -73,7 +81,9 @@ class Consumer:
             strays = [event for event in found if type(event) not in self._handlers]
             if strays or unusable:
                 await self._persistently(self._park_only, [*strays, *unusable])
+            await reached("offered", self._flow)
             await self._subscription.ack(last)
+            await reached("acknowledged", self._flow)
 
     def _take(self) -> tuple[list[events.Event], list[store.Parked], Delivery | None]:
         found: list[events.Event] = []
@@ -116,15 +126,17 @@ class Consumer:
 
     async def _flush(self, handler: Handler, batch: Sequence[Any]) -> None:
         try:
-            async with transaction(self._pool) as tx:
+            async with self._transaction(self._pool) as tx:
                 outgoing = await handler(tx, batch)
                 if outgoing.parked:
                     await store.park(tx, outgoing.parked)
+                await reached("handled", self._flow)
         except (Transient, Misconfigured):
             raise
         except Exception as error:  # noqa: BLE001 - a delivery ends here: one event must not stop all that follow it
             await self._split(handler, batch, error)
             return
+        await reached("committed", self._flow)
         for parked in outgoing.parked:
             self._metrics.messages.labels("any", "poison").inc()
             self._log.info("parked", reason=parked.reason, detail=parked.detail)
@@ -148,8 +160,9 @@ class Consumer:
         """Go on admitting where room is left; a crash in between leaves the keys marked as owed."""
         in_vain = 0
         while keys and in_vain < MOST_IN_VAIN:
-            async with transaction(self._pool) as tx:
+            async with single_statements(self._pool) as tx:
                 admission = await store.admit(tx, self._actor, keys=keys)
+            await reached("admission.committed")
             self._relay.offer(admission.messages)
             keys = admission.more
             # A call may only find that it must lock more keys; what goes on owing is left to the timers.

@@ -19,8 +19,9 @@ from interlock.acceptance.catalog import Catalog
 from interlock.adapters import migrations
 from interlock.adapters.amqp import Session
 from interlock.adapters.health import HealthServer, Readiness
+from interlock.adapters.lifecycle import end_all
 from interlock.adapters.logs import get_logger
-from interlock.adapters.outbox import Relay
+from interlock.adapters.outbox import PUBLISHERS, Relay
 from interlock.adapters.postgres import open_pool
 from interlock.adapters.systemd import Notify, watchdog
 from interlock.adapters.telemetry import Metrics
@@ -93,9 +94,7 @@ class Service:
             await self._stop.wait()
             self._log.info("draining")
             self._notify.stopping()
-            for task in work:
-                task.cancel()
-            await asyncio.wait(work)
+            await end_all(work)
             await relay.flush()
             if health:
                 health.close()
@@ -105,7 +104,7 @@ class Service:
             self._session.run(),
             self._session.watch(),
             self._session.listen(self._on_control),
-            relay.publish_offered(),
+            *(relay.publish_offered() for _ in range(PUBLISHERS)),
             relay.sweep(),
             self._metrics.probe_loop_lag(),
             watchdog(self._notify, lambda: self._readiness.ready),
@@ -133,6 +132,7 @@ class Service:
                 metrics=metrics,
                 readiness=self._readiness,
                 stray_reason="dead_letter" if queue == topology.dead_queue else "wrong_queue",
+                repeatable=queue in (topology.status_queue, topology.completed_queue),
             )
             for queue, handlers in wanted
         ]

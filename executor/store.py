@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from interlock.adapters.statements import Statements
+from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from interlock.adapters.postgres import Tx
-    from interlock.contract.status import Status
 
 SQL = Statements("executor")
 CHUNK = 500
@@ -52,18 +52,23 @@ async def admit(
     keys: Sequence[int] = (),
 ) -> Admission:
     """Release, decide, enter and admit, under the locks of all keys concerned, in the caller's transaction."""
-    row = await tx.fetchrow(
-        SQL["admit"],
-        list(ended),
-        list(entering),
-        [decision.id for decision in decisions],
-        [decision.attempt for decision in decisions],
-        [decision.target for decision in decisions],
-        reason,
-        list(keys),
-        CHUNK,
-        actor,
+    return _admission(
+        await tx.fetchrow(
+            SQL["admit"],
+            list(ended),
+            list(entering),
+            [decision.id for decision in decisions],
+            [decision.attempt for decision in decisions],
+            [decision.target for decision in decisions],
+            reason,
+            list(keys),
+            CHUNK,
+            actor,
+        )
     )
+
+
+def _admission(row: Record | None) -> Admission:
     assert row is not None  # noqa: S101 - the function returns exactly one row
     return Admission(
         messages=list(row["messages"] or ()),
@@ -79,9 +84,25 @@ async def statuses(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Record]:
     return {row["id"]: row for row in await tx.fetch(SQL["statuses"], list(ids))}
 
 
-async def ends(tx: Tx, ids: Sequence[UUID]) -> list[Record]:
-    """Where these executions stand (id, status, attempt, epoch), whether each holds slots and whether it is limited."""
-    return await tx.fetch(SQL["ends"], list(ids))
+class Standing(NamedTuple):
+    """Where an execution stood as its completion came, whether it held slots, and whether a key of it is limited."""
+
+    status: Status
+    attempt: int
+    epoch: int
+    holds: bool
+    limited: bool
+
+
+async def complete(tx: Tx, actor: str, ids: Sequence[UUID]) -> tuple[dict[UUID, Standing], Admission]:
+    """Release what of these executions has ended, admit the next; returns where those that exist stood before."""
+    row = await tx.fetchrow(SQL["complete"], list(ids), CHUNK, actor)
+    admission = _admission(row)
+    assert row is not None  # noqa: S101 - as above
+    return {
+        identity: Standing(Status(status), attempt, epoch, holds, limited)
+        for identity, status, attempt, epoch, holds, limited in row["stands"]
+    }, admission
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

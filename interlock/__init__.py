@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from interlock.actions.decorators import action as action
+    from interlock.results import RetryAfter as RetryAfter
     from interlock.results import partial as partial
     from interlock.results import skip as skip
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "action", "partial", "skip"]
+__all__ = ["RetryAfter", "__version__", "action", "partial", "skip"]
 
 _EXPORTS = {
+    "RetryAfter": "interlock.results",
     "action": "interlock.actions.decorators",
     "partial": "interlock.results",
     "skip": "interlock.results",

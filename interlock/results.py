@@ -1,4 +1,4 @@
-"""What a function action may return besides a plain JSON value, and what it may ask of its context.
+"""What a function action may return besides a plain JSON value, what it may raise, and what it may ask of its context.
 
 Pure: stdlib only, imported by users' own modules. Judging and storing what was returned is the worker's business.
 """
@@ -70,6 +70,20 @@ def partial(
     if total is not None and ended > total:
         raise ValueError(f"partial(): completed, failed and skipped are {ended} together, more than the total {total}")
     return Partial(result=result, items=items, retry=None if retry is None else tuple(retry))
+
+
+class RetryAfter(Exception):
+    """Raise this from a function: the attempt failed, and the next one is to begin in `seconds`.
+
+    It is made if the action's `retry` has an attempt left, whatever error classes it names, and waits no longer than
+    its `max_delay`. Raises ValueError for what is no length of time.
+    """
+
+    def __init__(self, seconds: float, reason: str = "asked for another attempt later") -> None:
+        if not (0 <= seconds < float("inf")):
+            raise ValueError(f"RetryAfter(): {seconds} is no length of time; give seconds, 0 or more")
+        super().__init__(reason)
+        self.seconds = float(seconds)
 
 
 def skip(reason: str) -> Skip:

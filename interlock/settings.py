@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from interlock.contract.errors import Misconfigured
+from interlock.contract.faults import Fault, read_fault
 from interlock.contract.suggestions import nearest
 
 if TYPE_CHECKING:
@@ -36,8 +37,10 @@ KNOWN: Final = SECRETS | {
     "INTERLOCK_ACTIONS",
     "INTERLOCK_AMQP_URL_FILE",
     "INTERLOCK_CONCURRENCY",
+    "INTERLOCK_CONTAINMENT",
     "INTERLOCK_DATABASE_URL_FILE",
     "INTERLOCK_DRAIN",
+    "INTERLOCK_FAULTS",
     "INTERLOCK_FUNCTIONS",
     "INTERLOCK_GUARDIAN",
     "INTERLOCK_HTTP",
@@ -87,6 +90,12 @@ def comma_list(value: object) -> object:
     return value
 
 
+def _faults(value: object) -> object:
+    """Read a list of faults; an empty one is none."""
+    parts = comma_list(value)
+    return tuple(read_fault(part) for part in parts if isinstance(part, str)) if isinstance(parts, tuple) else value
+
+
 def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
@@ -99,16 +108,21 @@ Address = Annotated[str, AfterValidator(_address), Field(examples=["127.0.0.1:84
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, examples=["4"])]
 LogFormat = Annotated[Literal["console", "json"], BeforeValidator(_lower), Field(examples=["json"])]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), Field(examples=["info"])]
+Faults = Annotated[tuple[Fault, ...], BeforeValidator(_faults), Field(examples=["finish.committed=crash@3"])]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", examples=["default"])]
 
 
 class Reporting(BaseModel):
-    """How a process speaks: the form of its log lines (None: console on a terminal, JSON elsewhere) and their level."""
+    """How a process speaks: the form of its log lines (None: console on a terminal, JSON elsewhere) and their level.
+
+    And where it is armed to fail, for testing only.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     log: LogFormat | None = None
     log_level: LogLevel = "info"
+    faults: Faults = ()
 
 
 class Client(Reporting):

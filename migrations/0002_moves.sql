@@ -134,6 +134,20 @@ CREATE FUNCTION is_claimable(e execution) RETURNS boolean LANGUAGE sql STABLE AS
     SELECT e.status = 'scheduled' AND e.paused_at IS NULL
 $$;
 
+-- How long after its claim an attempt should have ended, whatever becomes of its worker's own clock: its run timeout, its
+-- grace, and longer than it takes to notice that a worker is lost, because a loss is no timeout. Null: it may run for ever.
+CREATE FUNCTION run_backstop(p_action text, p_version int) RETURNS interval LANGUAGE sql STABLE AS $$
+    SELECT ((a.definition #>> '{timeout,run}')::float8 + coalesce((a.definition ->> 'grace')::float8, 10) + 30)
+           * interval '1 second'
+    FROM action a WHERE a.name = p_action AND a.version = p_version
+$$;
+
+-- Whether another attempt follows one that ended: not when a cancel waits, nor when a retry would begin after the deadline.
+CREATE FUNCTION goes_on(e execution, target text, outcome text, delay float8) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT e.status = 'running' AND target = 'requested'
+       AND (outcome NOT IN ('failed', 'timed_out') OR e.deadline IS NULL OR e.deadline > now() + delay * interval '1 second')
+$$;
+
 -- Whether a worker's lease lives, by the database's clock.
 CREATE FUNCTION lease_lives(p_worker uuid) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (SELECT 1 FROM worker w WHERE w.id = p_worker AND w.ended_at IS NULL AND w.lease_expires_at > now())

@@ -75,7 +75,7 @@ BEGIN
         SELECT d.id, d.attempt, h.source, h.seq, h.worker_id, CASE
             WHEN h.source IN ('requested', 'scheduled') AND d.target IN ('cancelled', 'timed_out', 'failed') THEN d.target
             WHEN h.source = 'scheduled' AND d.target = 'requested' THEN d.target
-            WHEN h.source = 'running' AND d.target IN ('cancelled', 'timed_out') THEN 'cancelling'
+            WHEN h.source = 'running' AND d.target IN ('cancelled', 'timed_out', 'cancelling') THEN 'cancelling'
             WHEN h.source = 'running' AND h.lost AND d.target IN ('requested', 'abandoned') THEN d.target
             WHEN h.source = 'cancelling' AND h.lost AND d.target IN ('cancelled', 'timed_out') THEN d.target
             END AS target

@@ -132,12 +132,13 @@ BEGIN
         INSERT INTO execution (id, status, attempt, action, action_version, root_id, pool, priority, lane_id, seq,
                                params, request_hash, tags, error, cancel_reason, not_before, deadline, scheduled_at, finished_at)
         SELECT u.id, u.status, (u.status = 'scheduled')::int, u.action, u.version, u.id, u.pool, u.priority, u.lane_id,
-               u.seq, u.params::jsonb, u.hash, u.tags::jsonb, u.error::jsonb, u.tombstone, u.not_before, u.deadline,
+               u.seq, u.params::jsonb, u.hash, u.tags::jsonb, u.error::jsonb, u.tombstone, u.not_before,
+               least(u.deadline, now() + u.total_timeout * interval '1 second'),
                CASE WHEN u.status = 'scheduled' THEN now() END, CASE WHEN is_terminal(u.status) THEN now() END
         FROM unnest(p_id, statuses, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash, p_tags, p_error,
-                    tombstones, p_not_before, p_deadline, seqs)
+                    tombstones, p_not_before, p_deadline, p_total_timeout, seqs)
              u(id, status, action, version, pool, priority, lane_id, params, hash, tags, error, tombstone, not_before,
-               deadline, seq)
+               deadline, total_timeout, seq)
         WHERE u.id <> ALL(blocked)
         ORDER BY u.id
         ON CONFLICT (id) DO NOTHING

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
-from interlock.adapters.postgres import transaction
+from interlock.adapters.postgres import single_statements
 from interlock.contract import events
 from interlock.contract.errors import Transient
 from worker import store
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Pool
 
-    from interlock.acceptance.catalog import Catalog
+    from interlock.acceptance.catalog import Catalog, Entry
     from interlock.adapters.outbox import Relay
     from interlock.adapters.postgres import Tx
     from interlock.adapters.subscription import Delivery, Subscription
@@ -76,6 +77,7 @@ class Claimer:
             if offers:
                 await self._persistently(offers)
             await self._subscription.ack(last)
+            await reached("claim.acknowledged")
 
     async def _wait_for_room(self) -> None:
         try:
@@ -153,13 +155,25 @@ class Claimer:
 
     async def _claim(self, statement: Callable[[Tx], Awaitable[store.Claim]]) -> int:
         with self._holdings.claim():
-            async with transaction(self._pool) as tx:
+            await reached("claim.taken")
+            async with single_statements(self._pool) as tx:
                 claim = await statement(tx)
-                # Read with the claim: what is ours must be runnable when the transaction is over.
-                entries = await self._catalog.pinned(tx, {(c["action"], c["action_version"]) for c in claim.claimed})
+            await reached("claim.committed")
             self._relay.offer(claim.messages)
+            entries = await self._definitions({(c["action"], c["action_version"]) for c in claim.claimed})
             for claimed in claim.claimed:
                 self._executions.start(claimed, entries.get((claimed["action"], claimed["action_version"])))
+            await reached("claim.started")
         if claim.claimed:
             self._metrics.flush_size.labels("claim").observe(len(claim.claimed))
         return len(claim.claimed)
+
+    async def _definitions(self, pairs: set[tuple[str, int]]) -> dict[tuple[str, int], Entry]:
+        """The definitions of what is ours by now, waited for: nobody else may run it."""
+        while True:
+            try:
+                async with single_statements(self._pool) as tx:
+                    return await self._catalog.pinned(tx, pairs)
+            except Transient as error:
+                self._log.warning("definitions wait for the database", reason=str(error))
+                await asyncio.sleep(DATABASE_PAUSE_SECONDS)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from interlock.actions.rendering import render_command, render_http
+from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
 from interlock.contract.errors import Refused
 from interlock.contract.status import Status
@@ -36,12 +37,13 @@ if TYPE_CHECKING:
     from interlock.adapters.telemetry import Metrics
     from worker.finish import Finisher, LogWriter
     from worker.runners.address import Guard
+    from worker.runners.warm import WarmProcesses
 
 TIMED_OUT: Final = "RunTimeout"
 
 
 class Runners:
-    """What the three kinds of action need: the allowlist, the threads, the HTTP client and its guard.
+    """What the three kinds of action need: the allowlist, the threads, warm processes, the HTTP client and its guard.
 
     `inherited` is what commands get of the worker's environment.
     """
@@ -51,6 +53,7 @@ class Runners:
         *,
         functions: Functions,
         threads: Executor,
+        warm: WarmProcesses,
         client: httpx.AsyncClient,
         guard: Guard,
         inherited: Mapping[str, str],
@@ -58,6 +61,7 @@ class Runners:
         self._inherited = inherited
         self._functions = functions
         self._threads = threads
+        self._warm = warm
         self._client = client
         self._guard = guard
 
@@ -68,7 +72,17 @@ class Runners:
         if action.command is not None:
             argv = render_command(action, params)  # type: ignore[arg-type]
             identity = {"INTERLOCK_EXECUTION_ID": str(holding.id), "INTERLOCK_ATTEMPT": str(holding.attempt)}
-            return await run_command(argv, env={**self._inherited, **identity}, sink=sink, grace=action.grace)
+            env = {**self._inherited, **identity}
+            return await run_command(argv, env=env, sink=sink, grace=action.grace, limits=action.resources)
+        if action.function is not None and action.isolation == "process":
+            return await self._warm.run(
+                action.function,
+                params,
+                execution_id=str(holding.id),
+                attempt=holding.attempt,
+                sink=sink,
+                grace=action.grace,
+            )
         if action.function is not None:
             context = Context(execution_id=str(holding.id), attempt=holding.attempt, sink=sink)
             return await run_function(self._functions.resolve(action.function), params, context, executor=self._threads)
@@ -135,7 +149,10 @@ class Executions:
         limit = entry.action.timeout.run
         try:
             async with asyncio.timeout(limit) as deadline:
-                return await self._runners.run(entry, params, holding, LogSink(self._emit(holding)))
+                await reached("execution.started")
+                outcome = await self._runners.run(entry, params, holding, LogSink(self._emit(holding)))
+                await reached("execution.ended")
+                return outcome
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -173,7 +190,7 @@ def _end(holding: Holding, claimed: Record, entry: Entry | None, outcome: Outcom
     if outcome.status is Status.CANCELLED and holding.ending != "cancelled":
         target, remembered = Status.REQUESTED, "handed_back"
     elif entry is not None:
-        wait = retry_delay(entry.action.retry, outcome.status, claimed["failures"], random.random())  # noqa: S311 - jitter
+        wait = retry_delay(entry.action.retry, outcome, claimed["failures"], random.random())  # noqa: S311 - jitter
         if wait is not None:
             target, delay = Status.REQUESTED, wait
     failure = outcome.failure

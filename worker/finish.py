@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
-from interlock.adapters.postgres import BadData, transaction
+from interlock.adapters.postgres import BadData, single_statements, transaction
 from interlock.contract.errors import Transient
-from interlock.contract.status import Status
+from interlock.contract.status import TERMINAL, Status
 from worker import store
 from worker.outcome import failed
 
@@ -75,8 +76,10 @@ class Finisher:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _flush(self, batch: Sequence[store.Finish]) -> None:
+        await reached("finish.taken")
         try:
-            async with transaction(self._pool) as tx:
+            # One statement moves and a second keeps what came late, which a repeat finds late again.
+            async with single_statements(self._pool) as tx:
                 moved, messages = await store.finish(tx, self._worker, batch, self._actor)
         except BadData as error:
             if len(batch) > 1:
@@ -87,15 +90,18 @@ class Finisher:
                 self._log.warning("a result cannot be stored", execution_id=str(batch[0].id), reason=str(error))
                 await self._flush([_unstorable(batch[0], error)])
             return
+        await reached("finish.committed")
         self._relay.offer(messages)
         self._metrics.flush_size.labels("finish").observe(len(batch))
         self._log.info("finished", executions=len(moved))
         for end in batch:
             self._holdings.remove(end.id, end.attempt)
-            if end.id in moved and end.target != Status.REQUESTED:
-                self._metrics.executions.labels(end.action, end.target).inc()
-            elif end.id not in moved:
+            stands = moved.get(end.id)
+            if stands in TERMINAL:
+                self._metrics.executions.labels(end.action, stands).inc()
+            elif stands is None:
                 self._log.info("late result, not applied", execution_id=str(end.id), attempt=end.attempt)
+        await reached("finish.offered")
 
 
 def _unstorable(end: store.Finish, error: BadData) -> store.Finish:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import transaction
 from interlock.contract.errors import InterlockError, Transient
@@ -77,10 +78,12 @@ class Lease:
             pause = self._renew
             sent_at = time.monotonic()
             try:
+                await reached("lease.renewing")
                 async with asyncio.timeout(self._renew), transaction(self._pool) as tx:
                     # A renewal that a crash of the database forgets is a lease that ends early: safe, and no disk wait.
                     await tx.execute("SET LOCAL synchronous_commit = off")
                     answer = await store.renew(tx, self._worker, self._length, self._holdings.pairs())
+                await reached("lease.renewed")
             except (Transient, TimeoutError) as error:
                 self._readiness.set("lease", ok=False, reason=f"not renewed: {error or type(error).__name__}")
                 pause = AGAIN_SECONDS

@@ -18,7 +18,7 @@ from interlock.contract.status import Status
 from interlock.results import Partial, Skip
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 RESULT_LIMIT: Final = 1024 * 1024
 """Bytes of a result's JSON text."""
@@ -37,23 +37,31 @@ _VOLATILE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """Why an attempt failed, for people. `fingerprint` is equal for failures that look alike but for their numbers."""
+    """Why an attempt failed, for people. `fingerprint` is equal for failures that look alike but for their numbers.
+
+    `kinds` are what a retry policy may name it by: its class and everything it is a case of.
+    """
 
     error_class: str
     message: str
     traceback: str | None
     fingerprint: str
+    kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How one attempt ended. `result_json` is the text to store; `result` the value it was made from."""
+    """How one attempt ended. `result_json` is the text to store; `result` the value it was made from.
+
+    `retry_after`: in how many seconds the next attempt is asked to begin, where somebody asked.
+    """
 
     status: Status
     result: object | None = None
     result_json: str | None = None
     failure: Failure | None = None
     exit_code: int | None = None
+    retry_after: float | None = None
 
 
 class Unstorable(Exception):
@@ -85,17 +93,28 @@ def fingerprint(error_class: str, message: str, location: str = "") -> str:
 
 
 def failed(
-    error_class: str, message: str, *, traceback: str | None = None, location: str = "", exit_code: int | None = None
+    error_class: str,
+    message: str,
+    *,
+    traceback: str | None = None,
+    location: str = "",
+    exit_code: int | None = None,
+    kinds: Iterable[str] = (),
+    retry_after: float | None = None,
 ) -> Outcome:
-    """Build a failed outcome from any text: it is made storable, bounded and fingerprinted here."""
+    """Build a failed outcome from any text: it is made storable, bounded and fingerprinted here.
+
+    `kinds` are those it has besides its own class; `retry_after` is in seconds.
+    """
     error_class, message = storable(error_class), bounded(storable(message), MESSAGE_LIMIT)
     failure = Failure(
         error_class=error_class,
         message=message,
         traceback=None if traceback is None else bounded(storable(traceback), TRACEBACK_LIMIT),
         fingerprint=fingerprint(error_class, message, location),
+        kinds=(error_class, *kinds),
     )
-    return Outcome(status=Status.FAILED, failure=failure, exit_code=exit_code)
+    return Outcome(status=Status.FAILED, failure=failure, exit_code=exit_code, retry_after=retry_after)
 
 
 def encode_result(value: object) -> str:

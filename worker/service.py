@@ -14,9 +14,11 @@ from uuid import uuid4
 from interlock.acceptance.catalog import Catalog
 from interlock.adapters import migrations
 from interlock.adapters.amqp import Session
+from interlock.adapters.faults import reached
 from interlock.adapters.health import HealthServer, Readiness
+from interlock.adapters.lifecycle import end_all
 from interlock.adapters.logs import get_logger
-from interlock.adapters.outbox import Relay
+from interlock.adapters.outbox import PUBLISHERS, Relay
 from interlock.adapters.postgres import open_pool, transaction
 from interlock.adapters.systemd import Notify, watchdog
 from interlock.adapters.telemetry import Metrics
@@ -33,6 +35,7 @@ from worker.runners.address import Guard
 from worker.runners.command import scrubbed
 from worker.runners.function import Functions
 from worker.runners.http import http_client
+from worker.runners.warm import WarmProcesses, surrounding
 from worker.settings import environment
 
 if TYPE_CHECKING:
@@ -53,8 +56,9 @@ RETIRE_SECONDS = 10.0
 class Service:
     """One incarnation of a worker: what it is made of, and its life from registration to the end of its drain."""
 
-    def __init__(self, settings: Settings, stop: Stop, heartbeat: Heartbeat | None) -> None:
+    def __init__(self, settings: Settings, stop: Stop, heartbeat: Heartbeat | None, containment: str) -> None:
         self._settings = settings
+        self._containment = containment
         self._stop = stop
         self._heartbeat = heartbeat
         self._identity = uuid4()
@@ -103,6 +107,7 @@ class Service:
         logs = LogWriter(pool)
         await session.start()
         threads = ThreadPoolExecutor(min(THREADS, settings.concurrency), thread_name_prefix="action")
+        warm = WarmProcesses(settings.functions, surrounding(environment()))
         guard = Guard(settings.http_allow)
         async with http_client(guard) as client, asyncio.TaskGroup() as tasks:
             if health:
@@ -110,6 +115,7 @@ class Service:
             runners = Runners(
                 functions=Functions(settings.functions),
                 threads=threads,
+                warm=warm,
                 client=client,
                 guard=guard,
                 inherited=scrubbed(environment()),
@@ -122,13 +128,13 @@ class Service:
             claiming = [tasks.create_task(claimer.from_messages()), tasks.create_task(claimer.left_behind())]
             claiming.append(tasks.create_task(claimer.from_table()))
             keeping = [tasks.create_task(life) for life in self._lives(lease, relay, finisher, logs, nudges)]
-            self._log.info("ready", pool=settings.pool, concurrency=settings.concurrency)
+            keeping.append(tasks.create_task(warm.tend()))
+            self._log.info("ready", pool=settings.pool, concurrency=settings.concurrency, containment=self._containment)
             self._notify.ready()
             await self._stop.wait()
             await self._drain(pool, dispatch, claiming)
-            for task in keeping:
-                task.cancel()
-            await asyncio.wait(keeping)
+            await reached("drain.emptied")
+            await end_all(keeping)
             await self._retire(pool, relay, logs)
             if health:
                 health.close()
@@ -157,7 +163,7 @@ class Service:
             self._session.run(),
             self._session.watch(),
             self._session.listen(self._on_control),
-            relay.publish_offered(),
+            *(relay.publish_offered() for _ in range(PUBLISHERS)),
             relay.sweep(),
             finisher.run(),
             logs.run(),
@@ -171,8 +177,10 @@ class Service:
             async with asyncio.timeout(RETIRE_SECONDS):
                 await logs.flush()
                 await relay.flush()
+                await reached("retire.flushed")
                 async with transaction(pool) as tx:
                     await store.retire(tx, self._identity)
+                await reached("retire.committed")
         except (Transient, TimeoutError) as error:
             # Nothing is held any more: its lease ends, and an executor closes the row.
             self._log.warning("ended without the database", reason=str(error) or "no answer in time")
@@ -188,8 +196,10 @@ class Service:
                 capacity=settings.concurrency,
                 host=socket.gethostname(),
                 pid=os.getpid(),
+                containment=self._containment,
                 lease=settings.lease,
             )
+        await reached("worker.registered")
         lease = Lease(
             self._identity,
             pool=pool,
@@ -212,16 +222,17 @@ class Service:
         self._notify.stopping()
         self._notify.extend(settings.drain + settings.lease)
         await dispatch.pause()
+        await reached("drain.begun")
         try:
             async with transaction(pool) as tx:
                 await store.start_draining(tx, self._identity)
+            await reached("drain.told")
         except Transient as error:
             self._log.warning("drains without the database knowing", reason=str(error))
         # A claim under way is let through: what it claims is ours and is finished or handed back below.
         await self._holdings.claimed()
-        for task in claiming:
-            task.cancel()
-        await asyncio.wait(claiming)
+        await reached("drain.claimed")
+        await end_all(claiming)
         try:
             async with asyncio.timeout(settings.drain):
                 await self._holdings.empty()

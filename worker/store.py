@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from interlock.adapters.statements import Statements
+from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,9 +64,11 @@ class LogLine:
     at: datetime
 
 
-async def register(tx: Tx, worker: UUID, *, pool: str, capacity: int, host: str, pid: int, lease: float) -> None:
+async def register(
+    tx: Tx, worker: UUID, *, pool: str, capacity: int, host: str, pid: int, containment: str, lease: float
+) -> None:
     """Enter a new incarnation with a lease of `lease` seconds."""
-    await tx.execute(SQL["register"], worker, pool, capacity, host, pid, lease)
+    await tx.execute(SQL["register"], worker, pool, capacity, host, pid, containment, lease)
 
 
 async def claim(tx: Tx, worker: UUID, offers: Sequence[tuple[UUID, int]], actor: str) -> Claim:
@@ -87,8 +90,8 @@ def _claim(row: Record | None) -> Claim:
     return Claim(claimed=list(row["claimed"] or ()), messages=list(row["messages"] or ()))
 
 
-async def finish(tx: Tx, worker: UUID, ends: Sequence[Finish], actor: str) -> tuple[set[UUID], list[Record]]:
-    """Write the ends of attempts; returns the ids that moved (the others had lost the fence) and the messages."""
+async def finish(tx: Tx, worker: UUID, ends: Sequence[Finish], actor: str) -> tuple[dict[UUID, Status], list[Record]]:
+    """Write the ends of attempts; returns where those that moved stand (others had lost the fence) and the messages."""
     ends = sorted(ends, key=attrgetter("id"))
     columns = _columns(
         ends,
@@ -96,7 +99,7 @@ async def finish(tx: Tx, worker: UUID, ends: Sequence[Finish], actor: str) -> tu
     )
     row = await tx.fetchrow(SQL["finish"], worker, *columns, actor)
     assert row is not None  # noqa: S101 - an aggregate returns exactly one row
-    moved = set(row["moved"])
+    moved = dict(zip(row["moved"], map(Status, row["stands"]), strict=True))
     if late := [end for end in ends if end.id not in moved]:
         await keep_late(tx, worker, late)
     return moved, list(row["messages"] or ())

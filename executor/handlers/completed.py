@@ -13,13 +13,10 @@ from executor import store
 from executor.handlers.outgoing import Outgoing
 from executor.rules.completion import End, News, judge
 from interlock.adapters.logs import get_logger
-from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
-
-    from asyncpg import Record
 
     from interlock.adapters.postgres import Tx
     from interlock.adapters.telemetry import Metrics
@@ -35,8 +32,9 @@ class CompletionListener:
         self._log = get_logger("completion_listener")
 
     async def __call__(self, tx: Tx, batch: Sequence[events.Completed]) -> Outgoing:
-        """Release one flush of ended executions."""
-        rows = {row["id"]: row for row in await store.ends(tx, sorted({event.data.id for event in batch}))}
+        """Release one flush of ended executions, and count what each message was worth beside its row."""
+        told = sorted({event.data.id for event in batch})
+        rows, admission = await store.complete(tx, self._actor, told)
         ended: set[UUID] = set()
         counts: Counter[News] = Counter()
         for event in batch:
@@ -49,15 +47,11 @@ class CompletionListener:
                 self._log.debug(str(news), execution_id=str(identity), told=event.data.status, source=event.source)
         for news, count in counts.items():
             self._metrics.messages.labels("execution.completed", str(news)).inc(count)
-        outgoing = Outgoing()
-        if ended:
-            outgoing.add(await store.admit(tx, self._actor, ended=sorted(ended)))
-        return outgoing
+        return Outgoing(messages=admission.messages, more=admission.more)
 
 
-def _judge(row: Record | None, event: events.Completed) -> News:
+def _judge(row: store.Standing | None, event: events.Completed) -> News:
     told = End(event.data.status, event.data.attempt, event.data.epoch)
     if row is None:
         return judge(None, told, holds=False, limited=False)
-    stands = End(Status(row["status"]), row["attempt"], row["epoch"])
-    return judge(stands, told, holds=row["holds"], limited=row["limited"])
+    return judge(End(row.status, row.attempt, row.epoch), told, holds=row.holds, limited=row.limited)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from executor import store
 from executor.rules.loss import after_loss
+from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
 from interlock.contract.status import Status
 
@@ -28,6 +29,7 @@ class Reaper:
             observing = await store.tick(tx, gap_seconds=GAP_SECONDS, lease_seconds=self._lease_seconds)
             lost = [] if observing else await store.lost_executions(tx)
             stranded = await store.stranded_executions(tx)
+        await reached("reaper.read")
         decisions = [
             store.Decision(
                 id=row["execution_id"],
@@ -50,12 +52,14 @@ class Reaper:
     async def _move(self, context: Context, decisions: list[store.Decision], reason: str) -> None:
         async with context.transaction() as tx:
             admission = await store.admit(tx, context.actor, decisions=decisions, reason=reason)
+        await reached("reaper.moved")
         self._log.info("moved on", reason=reason, executions=len(admission.decided))
         context.offer(admission)
 
     async def _close(self, context: Context) -> None:
         async with context.transaction() as tx:
             ended = await store.end_workers(tx)
+        await reached("reaper.closed")
         for worker in ended:
             context.metrics.leases_expired.inc()
             self._log.warning("worker lost", worker_id=str(worker["id"]), host=worker["host"], pid=worker["pid"])

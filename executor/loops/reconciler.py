@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from executor import store
+from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
 from interlock.contract.status import Status
 
@@ -21,12 +22,16 @@ async def reconciler(context: Context) -> None:
         leaked = await store.leaked_slots(tx)
         tombstones = await store.late_tombstones(tx)
         claimed = await store.claimed_keys(tx)
+    await reached("reconciler.read")
     if claimed:
         async with context.transaction() as tx:
-            context.offer(await store.admit(tx, context.actor, keys=claimed))
+            admission = await store.admit(tx, context.actor, keys=claimed)
+        await reached("reconciler.claims_admitted")
+        context.offer(admission)
     if leaked:
         async with context.transaction() as tx:
             admission = await store.admit(tx, context.actor, ended=leaked)
+        await reached("reconciler.slots_released")
         context.repaired("slot", admission.released)
         context.offer(admission)
     if tombstones:
@@ -35,6 +40,7 @@ async def reconciler(context: Context) -> None:
             decisions = [store.Decision(id=identity, target=Status.CANCELLED) for identity in ids]
             admission = await store.admit(tx, context.actor, decisions=decisions, reason=tombstones[0]["reason"])
             await store.unbury(tx, ids)
+        await reached("reconciler.cancels_honoured")
         context.repaired("cancel", len(ids))
         context.offer(admission)
 

@@ -1,5 +1,6 @@
 -- A worker's committed move that a database failover lost: make it again, from a legal source, under its attempt. The ids
--- come sorted, and the index is walked in their order, so rows are locked in the order of ids.
+-- come sorted, and the index is walked in their order, so rows are locked in the order of ids. Only a worker is believed,
+-- and of what runs only the one that runs it: nobody else can have ended it.
 WITH moved AS (
     UPDATE execution e
     SET status = t.target::status, moves = e.moves + 1,
@@ -9,6 +10,8 @@ WITH moved AS (
         finished_at = CASE WHEN is_terminal(t.target::status) THEN now() END
     FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[]) t(id, attempt, source, target, actor)
     WHERE e.id = t.id AND e.attempt = t.attempt AND e.status = t.source::status
+      AND t.actor ~ '^/worker/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+      AND (t.source = 'scheduled' OR t.actor = '/worker/' || e.worker_id)
     RETURNING t.actor, e.worker_id AS holder, e.started_at,
               ROW(e.id, e.epoch, e.moves, t.source, e.status, e.attempt, e.action, e.parent_id, e.pool, NULL, NULL,
                   'the message was ahead of the row', NULL, e.worker_id)::move AS m

@@ -36,6 +36,7 @@ def action(  # noqa: PLR0913 - the fields of a definition, each with its own nam
     retry: Mapping[str, object] | None = None,
     timeout: Mapping[str, object] | None = None,
     grace: str | float = 10.0,
+    isolation: str = "worker",
     description: str | None = None,
 ) -> Callable[[_F], _F]:
     """Define the action `name` by the function below, async or not; the function itself is returned unchanged.
@@ -57,6 +58,7 @@ def action(  # noqa: PLR0913 - the fields of a definition, each with its own nam
         "retry": dict(retry or {}),
         "timeout": dict(timeout or {}),
         "grace": grace,
+        "isolation": isolation,
     }
 
     def decorate(function: _F) -> _F:

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from interlock.adapters.amqp import Message
+from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import mapped_errors, transaction
 from interlock.contract.errors import Transient
@@ -42,6 +43,9 @@ UPDATE outbox SET claimed_until = now() + least(64, 2 ^ least(tries, 6)) * inter
 FROM unnest($1::bigint[], $2::text[]) u(id, error) WHERE outbox.id = u.id
 """
 _PENDING = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox WHERE role = $1"
+# A confirm and the delete take some milliseconds, which what is offered next should not wait for. More would make many
+# small batches of what one can carry.
+PUBLISHERS = 3
 _SWEEP_ROWS = 100
 _FAST_PATH_ROWS = 1000
 
@@ -71,7 +75,7 @@ class Relay:
         self._sweep_now.set()
 
     async def publish_offered(self) -> None:
-        """Fast path: publish everything that was offered since the last time, in one go."""
+        """Fast path: publish everything that was offered since anybody last looked, in one go. PUBLISHERS run this."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -112,6 +116,7 @@ class Relay:
             async with transaction(self._pool) as tx:
                 rows = await tx.fetch(_CLAIM, self._role, _SWEEP_ROWS)
             if rows:
+                await reached("sweep.claimed")
                 self._log.debug("swept", messages=len(rows))
                 await self._publish([message(row) for row in rows])
             if len(rows) < _SWEEP_ROWS:
@@ -124,14 +129,17 @@ class Relay:
     async def _publish(self, batch: Sequence[Message]) -> None:
         if not batch:
             return
+        await reached("relay.publishing")
         confirmed, unroutable = await self._session.publish(batch)
         try:
+            await reached("relay.confirmed")
             with mapped_errors():
                 async with self._pool.acquire() as connection:
                     if confirmed:
                         await connection.execute(_DELETE, confirmed)
                     if unroutable:
                         await connection.execute(_BACK_OFF, list(unroutable), list(unroutable.values()))
+            await reached("relay.deleted")
         except Transient as error:
             self._log.warning("published, not deleted: will be published again", reason=str(error))
         for identity, reason in unroutable.items():

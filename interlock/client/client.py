@@ -10,25 +10,28 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from uuid_utils.compat import uuid7
 
 from interlock.acceptance.catalog import Catalog
-from interlock.acceptance.store import accept, bury
+from interlock.acceptance.store import accept
 from interlock.adapters import migrations
-from interlock.adapters.postgres import mapped_errors, open_pool, transaction
+from interlock.adapters.faults import reached
+from interlock.adapters.postgres import mapped_errors, open_pool
 from interlock.client import pools, queues, registry, store
+from interlock.client.cancels import Cancels
 from interlock.client.doctor import examine
 from interlock.client.explain import explain
 from interlock.client.ids import AmbiguousId, Fragment, UnknownId
+from interlock.client.poison import PoisonMessages
 from interlock.client.polls import Pace, until_empty
-from interlock.client.records import Cancelled, Page
-from interlock.contract.errors import Transient
+from interlock.client.records import Page
+from interlock.client.workers import Workers
 from interlock.contract.status import TERMINAL, Status
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from asyncpg import Pool
@@ -41,25 +44,22 @@ if TYPE_CHECKING:
     from interlock.client.records import Applied, Attempt, Execution, LogLine, Move, Registered
     from interlock.contract.definitions import Action
 
-P = ParamSpec("P")
-T = TypeVar("T")
 CHUNK: Final = 500
 CONNECTIONS: Final = 4
 CLOSE_SECONDS: Final = 2.0
-PAUSES: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
-"""Seconds between the tries of one call while the database says that it will pass."""
 MOST_CANDIDATES: Final = 6
 MOST_FRUITLESS: Final = 5
 """How many calls in a row may admit nothing because others change the lanes: executors go on with what is owed."""
 
 
-class Client:
+class Client(Cancels):
     """Everything a user may ask of Interlock. Every call may raise Transient when the database stays away."""
 
     def __init__(self, pool: Pool[Any]) -> None:
-        self._pool = pool
+        super().__init__(pool, f"/client/{uuid7()}")
+        self.poison = PoisonMessages(pool)
+        self.workers = Workers(pool)
         self._catalog = Catalog()
-        self._actor = f"/client/{uuid7()}"
 
     @classmethod
     @asynccontextmanager
@@ -97,27 +97,13 @@ class Client:
         answers: list[Answer] = []
         for start in range(0, len(complete), CHUNK):
             answers += await self._patiently(self._accept, complete[start : start + CHUNK])
+            await reached("accept.committed")
         return answers
 
     async def _accept(self, tx: Tx, requests: Sequence[dict[str, Any]]) -> Sequence[Answer]:
         acceptance = await accept(tx, requests, catalog=self._catalog, actor=self._actor, now=datetime.now(UTC))
         await store.give_up_claim(tx, acceptance.messages)
         return acceptance.answers
-
-    async def cancel(self, ids: Collection[UUID], reason: str = "cancelled on request") -> Sequence[Cancelled]:
-        """Cancel: what waits ends at once, what runs is told to stop, what has ended stays as it is."""
-        wanted = sorted(set(ids))
-        outcomes: dict[UUID, Cancelled] = {}
-        for start in range(0, len(wanted), CHUNK):
-            chunk = wanted[start : start + CHUNK]
-            outcomes |= await self._patiently(self._cancel, chunk, reason)
-        return [outcomes[identity] for identity in dict.fromkeys(ids)]
-
-    async def _cancel(self, tx: Tx, ids: Sequence[UUID], reason: str) -> dict[UUID, Cancelled]:
-        await bury(tx, dict.fromkeys(ids, reason), self._actor)
-        moved = (await store.admit(tx, self._actor, decided=ids, reason=reason)).decided
-        standing = await store.standing(tx, ids)
-        return {i: Cancelled(id=i, status=standing.get(i), moved=i in moved) for i in ids}
 
     async def find(self, text: str) -> UUID:
         """The one execution whose id is `text`, or begins or ends so. Raises UnknownId or AmbiguousId.
@@ -148,8 +134,7 @@ class Client:
         wanted = list(dict.fromkeys(ids))
         found: dict[UUID, Execution] = {}
         for start in range(0, len(wanted), CHUNK):
-            chunk = wanted[start : start + CHUNK]
-            found |= await self._patiently(store.get, chunk)
+            found |= await self._patiently(store.get, wanted[start : start + CHUNK])
         return {identity: found[identity] for identity in wanted if identity in found}
 
     async def list(
@@ -287,14 +272,3 @@ class Client:
     async def examine(self) -> Examination:
         """Hold the database against the invariants, on one snapshot."""
         return await self._patiently(examine)
-
-    async def _patiently(self, work: Callable[Concatenate[Tx, P], Awaitable[T]], *args: P.args, **named: P.kwargs) -> T:
-        """Do `work` in a transaction; while the database says that it will pass, again. Work must bear a repeat."""
-        for pause in PAUSES:
-            try:
-                async with transaction(self._pool) as tx:
-                    return await work(tx, *args, **named)
-            except Transient:
-                await asyncio.sleep(pause)
-        async with transaction(self._pool) as tx:
-            return await work(tx, *args, **named)

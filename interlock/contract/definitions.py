@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,13 +22,19 @@ from pydantic import (
 from interlock.contract.canonical import canonical_json, checksum, storable, storable_text
 from interlock.contract.durations import seconds
 from interlock.contract.keys import MOST_OWN_KEYS, Bounds, Key, Part
+from interlock.contract.resources import Resources
 from interlock.contract.status import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 RESERVED_POOLS = frozenset({"relay"})
 RETRIABLE = frozenset({Status.FAILED, Status.TIMED_OUT})
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}", re.ASCII)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}", re.ASCII)
+_ERROR = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*(/[0-9]{1,3}|/[1-5]xx)?", re.ASCII)
+_LONGEST_ERROR = 200
 _NAME_RULE = "use 1 to 100 of a-z, 0-9, dot, underscore and hyphen, beginning with a letter or a digit"
 
 
@@ -75,6 +81,20 @@ def _status_choice(value: frozenset[Status]) -> frozenset[Status]:
     return value
 
 
+def _error_name(value: str) -> str:
+    if len(value) > _LONGEST_ERROR or _ERROR.fullmatch(value) is None:
+        raise ValueError(
+            f'"{value[:120]}" cannot be the class of an error; write ConnectionError, package.module.Class, '
+            "HttpStatus/503, HttpStatus/5xx or ExitCode/75"
+        )
+    return value
+
+
+def _once(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Order says nothing here, so that two ways of writing the same have one checksum."""
+    return tuple(sorted(set(value)))
+
+
 Seconds = Annotated[float, BeforeValidator(seconds)]
 Timeout = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive)]
 Text = Annotated[str, AfterValidator(storable_text)]
@@ -83,8 +103,14 @@ Name = Annotated[str, AfterValidator(_name)]
 Pool = Annotated[str, AfterValidator(_pool)]
 Function = Annotated[str, AfterValidator(_function)]
 Url = Annotated[str, AfterValidator(_url)]
+Error = Annotated[str, AfterValidator(_error_name)]
+Errors = Annotated[tuple[Error, ...], AfterValidator(_once)]
 Json = Annotated[JsonValue, AfterValidator(storable)]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+def _named(names: Collection[str], kinds: Collection[str]) -> bool:
+    return any(kind == name or kind.endswith(f".{name}") for name in names for kind in kinds)
 
 
 class Http(Part):
@@ -112,7 +138,11 @@ class Http(Part):
 
 
 class Retry(Part):
-    """When a failed attempt is made again. `max_attempts` counts the first one too; durations are seconds."""
+    """When a failed attempt is made again. `max_attempts` counts the first one too; durations are seconds.
+
+    `on` names outcomes. Of `failed` ones only those are made again whose error is one of `errors` (if any are named)
+    and none of `not_errors`; see `wants`.
+    """
 
     max_attempts: int = Field(default=1, ge=1, le=1000, strict=True)
     backoff: Literal["constant", "linear", "exponential"] = "exponential"
@@ -120,12 +150,30 @@ class Retry(Part):
     max_delay: Seconds = 300.0
     jitter: float = Field(default=0.0, ge=0.0, le=1.0)
     on: Annotated[frozenset[Status], AfterValidator(_status_choice)] = RETRIABLE
+    errors: Errors = Field(default=(), max_length=50)
+    not_errors: Errors = Field(default=(), max_length=50)
 
     @model_validator(mode="after")
     def _delay_below_cap(self) -> Self:
         if self.delay > self.max_delay:
             raise ValueError(f"delay ({self.delay:g}s) is above max_delay ({self.max_delay:g}s); raise max_delay too")
         return self
+
+    @model_validator(mode="after")
+    def _not_both_ways(self) -> Self:
+        if both := sorted({*self.errors} & {*self.not_errors}):
+            raise ValueError(f"{both[0]} is in errors and in not_errors; keep one")
+        if Status.FAILED not in self.on and (self.errors or self.not_errors):
+            raise ValueError("errors and not_errors choose among failed attempts; add failed to on, or leave them out")
+        return self
+
+    def wants(self, kinds: Collection[str]) -> bool:
+        """Whether a failed attempt is to be made again whose error is of these `kinds`.
+
+        These are its class and all it is a case of. A name in the policy stands for a kind of that name, or of one that
+        ends so: HTTPError for requests.HTTPError.
+        """
+        return not _named(self.not_errors, kinds) and (not self.errors or _named(self.errors, kinds))
 
     def delay_before(self, failures: int, jitter: float) -> float:
         """Return the seconds to wait before the next attempt, after `failures` (1 or more) failed ones.
@@ -174,6 +222,8 @@ class Action(Bounds):
     retry: Retry = Retry()
     timeout: Timeouts = Timeouts()
     grace: Seconds = Field(default=10.0, le=3600.0)
+    isolation: Literal["worker", "process"] = "worker"
+    resources: Resources = Resources()
 
     @field_validator("command")
     @classmethod
@@ -188,6 +238,10 @@ class Action(Bounds):
         if len(given) != 1:
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"an action has exactly one of command, function and http; {found}")
+        if self.function is None and self.isolation != "worker":
+            raise ValueError("isolation is for functions; a command always has processes of its own, http needs none")
+        if self.command is None and self.resources != Resources():
+            raise ValueError("resources are limits of a command; functions and http share those of the worker")
         return self
 
     @field_validator("keys")

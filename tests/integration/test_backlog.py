@@ -78,7 +78,14 @@ class Stage:
         await connection.execute("SET synchronous_commit = off; SET auto_explain.log_min_duration = -1")
         await connection.execute(";".join(row["statement"] for row in await connection.fetch(LEFT_ALONE)))
         await worker_store.register(
-            connection, stage.worker, pool="default", capacity=10 * FLUSH, host="here", pid=1, lease=600.0
+            connection,
+            stage.worker,
+            pool="default",
+            capacity=10 * FLUSH,
+            host="here",
+            pid=1,
+            containment="none",
+            lease=600.0,
         )
         await connection.execute(
             "INSERT INTO action (name, version, definition, checksum) VALUES ('job', 1, $1, 'x')",

@@ -126,9 +126,13 @@ def test_the_defaults_are_those_of_the_contract() -> None:
             "max_delay": 300.0,
             "jitter": 0.0,
             "on": frozenset({Status.FAILED, Status.TIMED_OUT}),
+            "errors": (),
+            "not_errors": (),
         },
         "timeout": {"queue": None, "start": 60.0, "run": None, "total": None},
         "grace": 10.0,
+        "isolation": "worker",
+        "resources": {"memory": None, "cpu": None, "files": None, "processes": None, "file_size": None},
     }
 
 
@@ -211,6 +215,11 @@ def test_a_value_nested_without_end_is_refused() -> None:
         ({"command": ["a"], "retry": {"on": []}}, "name one or both"),
         ({"command": ["a"], "retry": {"on": ["completed"]}}, "only failed and timed_out can be retried"),
         ({"command": ["a"], "retry": {"delay": "10m"}}, "raise max_delay too"),
+        ({"command": ["a"], "retry": {"errors": ["Http Status"]}}, "cannot be the class of an error"),
+        ({"command": ["a"], "retry": {"errors": ["HttpStatus/6xx"]}}, "cannot be the class of an error"),
+        ({"command": ["a"], "retry": {"errors": ["A" * 201]}}, "cannot be the class of an error"),
+        ({"command": ["a"], "retry": {"errors": ["A", "B"], "not_errors": ["B"]}}, "B is in errors and in not_errors"),
+        ({"command": ["a"], "retry": {"on": ["timed_out"], "not_errors": ["A"]}}, "add failed to on"),
         ({"command": ["a"], "key": []}, "key"),
         ({"command": ["a"], "params": {"a": float("nan")}}, "finite"),
         ({"command": ["a"], "params": {"a": "\0"}}, "NUL"),

@@ -17,6 +17,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Final, cast
 
 from interlock.contract.errors import Refused
+from interlock.results import RetryAfter
 from worker.outcome import Outcome, failed, settle
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 GROUP: Final = "interlock.functions"
 """Entry points of this group publish `package.module:name`, or all of `package.module`."""
 FRAMES: Final = 50
+_PLAIN: Final = frozenset({"builtins", RetryAfter.__module__})
 
 
 class FunctionRefused(Refused):
@@ -173,15 +175,21 @@ def _failure(error: BaseException) -> Outcome:
     """Keep the class, the message and the frames of the user's own code."""
     report = traceback.TracebackException(type(error), error, _user_frames(error.__traceback__), limit=-FRAMES)
     head = "".join(report.format_exception_only()).strip()
-    kind = type(error)
-    error_class = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    error_class, *kinds = map(_class_name, type(error).__mro__[:-1])  # all but object
     frame = report.stack[-1] if report.stack else None
     return failed(
         error_class,
-        head.removeprefix(f"{error_class}: "),
+        head.removeprefix(f"{type(error).__module__}.").removeprefix(f"{type(error).__qualname__}: "),
         traceback="".join(report.format()),
         location=f"{frame.filename}:{frame.name}" if frame else "",
+        kinds=kinds,
+        retry_after=error.seconds if isinstance(error, RetryAfter) else None,
     )
+
+
+def _class_name(kind: type) -> str:
+    """Name a class as its user does: Python's own and ours without a module."""
+    return kind.__qualname__ if kind.__module__ in _PLAIN else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _user_frames(trace: TracebackType | None) -> TracebackType | None:

@@ -5,7 +5,10 @@ Nothing is kept between two calls: no cookies, no proxies from the environment. 
 
 from __future__ import annotations
 
+import re
 import zlib
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +31,8 @@ BODY_LIMIT: Final = 1024 * 1024
 CUT_LIMIT: Final = 128 * 1024
 """Characters kept of a body that does not fit into a result: at most six bytes of JSON each."""
 EXCERPT: Final = 500
+BUSY: Final = (429, 503)
+"""Answers whose Retry-After is heeded."""
 KEPT_HEADERS: Final = ("content-type", "content-length", "date", "etag", "last-modified", "location", "retry-after")
 TIMEOUT: Final = httpx.Timeout(connect=10, read=300, write=60, pool=None)
 """Seconds without progress. How long a call may take in all is the action's `timeout.run`."""
@@ -147,7 +152,14 @@ def _judge(request: httpx.Request, response: httpx.Response, data: bytes, trunca
     if not response.is_success:
         excerpt = f": {text[:EXCERPT].strip()}" if text.strip() else ""
         head = f"{request.method} {_shown(request.url)} answered {response.status_code} {response.reason_phrase}"
-        return failed("HttpStatus", head.strip() + excerpt, location=_shown(request.url))
+        code = response.status_code
+        return failed(
+            "HttpStatus",
+            head.strip() + excerpt,
+            location=_shown(request.url),
+            kinds=(f"HttpStatus/{code}", f"HttpStatus/{code // 100}xx"),
+            retry_after=_asked(response, datetime.now(UTC)) if code in BUSY else None,
+        )
     kept = {name: storable(response.headers[name]) for name in KEPT_HEADERS if name in response.headers}
     result = {"status": response.status_code, "headers": kept, "body": text, "truncated": truncated}
     if not truncated and _is_json(response):
@@ -161,6 +173,18 @@ def _judge(request: httpx.Request, response: httpx.Response, data: bytes, trunca
         if refusal.error_class == "ResultTooLarge":
             result |= {"body": text[:CUT_LIMIT], "truncated": True}
     return settle(result)
+
+
+def _asked(response: httpx.Response, now: datetime) -> float | None:
+    """Return in how many seconds the server wants to be asked again: it says seconds, or a date."""
+    said = response.headers.get("retry-after", "").strip()
+    if re.fullmatch("[0-9]{1,9}", said, re.ASCII):
+        return float(said)
+    try:
+        then = parsedate_to_datetime(said)
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
 
 
 def _decoded(data: bytes, encoding: str) -> str:

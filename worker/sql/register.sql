@@ -1,3 +1,3 @@
 -- A new incarnation.
-INSERT INTO worker (id, pool, capacity, host, pid, lease_expires_at)
-VALUES ($1, $2, $3, $4, $5, now() + $6 * interval '1 second')
+INSERT INTO worker (id, pool, capacity, host, pid, containment, lease_expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, now() + $7 * interval '1 second')
