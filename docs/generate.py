@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from interlock.client.doctor import CHECKS, FINDINGS, MIGRATIONS
+from interlock.contract.faults import POINTS
 from interlock.contract.status import OPEN, TERMINAL, TRANSITIONS, Owner, Status, Subject, Transition
 from interlock.contract.topology import Topology, permissions
 
@@ -150,9 +151,16 @@ def checks() -> str:
     return table(("", "what should hold"), ((check.invariant or "finding", check.sentence) for check in looked_at))
 
 
+def fault_points() -> str:
+    """List the steps at which a process may be made to fail."""
+    rows = ((code(point.name), point.process, point.happened, point.crash) for point in POINTS)
+    return table(("point", "process", "what has just happened", "after a crash here"), rows)
+
+
 PARTS: Final[dict[str, Callable[[], str]]] = {
     "checks": checks,
     "exchanges": exchanges,
+    "fault-points": fault_points,
     "leaf-diagram": leaf_diagram,
     "leaf-moves": leaf_moves,
     "parent-moves": parent_moves,

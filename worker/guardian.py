@@ -2,7 +2,8 @@
 
 Law I10. Nothing in a worker's process tree outlives the worker's lease. So the guardian imports the standard library
 only, knows neither database nor broker, and does nothing that could make it late. It is the subreaper of the tree:
-whatever a command daemonizes becomes its child and dies with the worker.
+whatever a command daemonizes becomes its child and dies with the worker. Where it may, it puts the worker into a
+control group, which the kernel kills as a whole.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from worker.heartbeat import BEAT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
+
+    from worker.cgroup import Cgroup
 
 FINAL_CODES: Final = frozenset({0, 69, 78})
 """Exit codes of the worker that end the guardian too: done, a service out of reach, misconfigured."""
@@ -50,9 +53,9 @@ class Child(NamedTuple):
     started: float
 
 
-def worker_command() -> tuple[str, ...]:
+def worker_command(*arguments: str) -> tuple[str, ...]:
     """Return the command of the real worker; the number of its heartbeat's file descriptor is added to it."""
-    return (sys.executable, "-m", "worker", "--child", "--heartbeat-fd")
+    return (sys.executable, "-m", "worker", "--child", *arguments, "--heartbeat-fd")
 
 
 def line_report(event: str, **fields: object) -> None:
@@ -69,7 +72,8 @@ def line_report(event: str, **fields: object) -> None:
 class Guardian:
     """Runs one worker after the other until one ends by itself. To be run on the main thread of its own process.
 
-    `command` gets the heartbeat's file descriptor as one more argument. `kill_after` and `startup` are seconds.
+    `command` gets the heartbeat's file descriptor as one more argument. `kill_after` and `startup` are seconds. `group`
+    is where each worker is put and killed; None leaves it to its lineage.
     """
 
     def __init__(
@@ -78,9 +82,11 @@ class Guardian:
         *,
         kill_after: float,
         startup: float = STARTUP,
+        group: Cgroup | None = None,
         report: Callable[..., None] = line_report,
     ) -> None:
         self._command = tuple(command)
+        self._group = group
         self._kill_after, self._startup = kill_after, startup
         self._report = report
         self._wakeup = -1
@@ -123,7 +129,7 @@ class Guardian:
         guardian = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _become([*self._command, str(writer)], writer, guardian)
+            _become([*self._command, str(writer)], writer, guardian, self._group)
         os.close(writer)
         return Child(pid, reader, _now())
 
@@ -148,6 +154,8 @@ class Guardian:
                 elif sent > newest:
                     newest, deadline = sent, min(sent, _now()) + self._kill_after
             if _now() >= deadline:
+                # The worker first: it must not see its commands die, and judge them, while its lease still lives.
+                os.kill(child.pid, signal.SIGKILL)
                 self._report("no good lease renewal in time, the worker's tree is killed", pid=child.pid)
                 return -signal.SIGKILL
 
@@ -162,6 +170,7 @@ class Guardian:
     def _kill_tree(self, child: Child) -> None:
         """SIGKILL every descendant, whatever session it is in and whoever its parent was, until none is left."""
         os.close(child.beats)
+        self._kill_group()
         begun, told = _now(), False
         poll = select.poll()
         poll.register(self._wakeup, select.POLLIN)
@@ -180,6 +189,14 @@ class Guardian:
             poll.poll(10)  # a death wakes it; the look itself is what decides
             _drain(self._wakeup)
 
+    def _kill_group(self) -> None:
+        """End the group at once, forks under way included; what it does not reach is found by its lineage."""
+        try:
+            if self._group is not None:
+                self._group.kill()
+        except OSError as error:
+            self._report("the control group cannot be killed, its processes are, one by one", error=str(error))
+
     def _wait_out(self, seconds: float) -> bool:
         """Wait; return True at once when asked to stop meanwhile."""
         poll = select.poll()
@@ -192,13 +209,15 @@ class Guardian:
         return bool(self._signals)
 
 
-def _become(command: list[str], writer: int, guardian: int) -> None:
+def _become(command: list[str], writer: int, guardian: int, group: Cgroup | None) -> None:
     """Turn the forked child into the worker: die with the guardian, keep the heartbeat, exec. Never returns."""
     try:
         os.setsid()
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guardian:
             os._exit(1)
+        if group is not None:
+            group.enter()
         os.set_inheritable(writer, True)  # noqa: FBT003 - its signature
         os.execv(command[0], command)  # noqa: S606 - an argument list, no shell
     except OSError as error:

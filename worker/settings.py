@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -33,6 +33,10 @@ def _host_or_network(text: str) -> str:
         raise ValueError(msg) from None
 
 
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
 def _free_pool_name(name: str) -> str:
     if name in RESERVED_POOLS:
         msg = "is a reserved name, choose another"
@@ -44,7 +48,8 @@ class Settings(Shared):
     """One worker. `concurrency` counts executions at a time; `functions` lists the modules it may import from.
 
     `http_allow` lists hosts and networks that `http` actions may reach although their addresses are private.
-    `guardian` is how many seconds may pass without a good renewal before the guardian kills everything.
+    `guardian` is how many seconds may pass without a good renewal before the guardian kills everything; `containment`
+    how it does: by a control group (`cgroup`, required), by lineage (`guardian`), or the former where it can be had.
     """
 
     pool: Annotated[Name, AfterValidator(_free_pool_name)] = "default"
@@ -60,6 +65,9 @@ class Settings(Shared):
         Field(examples=["intranet.example,10.1.0.0/16"]),
     ] = ()
     guardian: Seconds = 15.0
+    containment: Annotated[
+        Literal["auto", "cgroup", "guardian"], BeforeValidator(_lower), Field(examples=["cgroup"])
+    ] = "auto"
     sweep: Seconds = 0.5
 
     @model_validator(mode="after")

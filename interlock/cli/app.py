@@ -63,7 +63,7 @@ COMMANDS: Final = Branch(
         "watch": Leaf("follow:watch", "Print the moves of one execution until it ends."),
         "logs": Leaf("follow:logs", "Print the output of one execution."),
         "explain": Leaf("explain:explain", "Say why an execution is where it is."),
-        "cancel": Leaf("executions:cancel", "Cancel executions."),
+        "cancel": Leaf("cancel:cancel", "Cancel executions, by id or by what they have in common."),
         "queues": Branch(
             "Look at concurrency keys and change them.",
             {
@@ -81,7 +81,24 @@ COMMANDS: Final = Branch(
                 "resume": Leaf("pools:resume", "Dispatch to a paused pool again."),
             },
         ),
+        "poison": Branch(
+            "Look at messages that could not be handled.",
+            {
+                "list": Leaf("poison:list_messages", "List messages that were put aside, newest first."),
+                "show": Leaf("poison:show", "Show one message with its body."),
+                "replay": Leaf("poison:replay", "Send messages again to where they came from."),
+                "drop": Leaf("poison:drop", "Throw messages away."),
+            },
+        ),
+        "workers": Branch(
+            "Look at workers and drain them.",
+            {
+                "list": Leaf("workers:list_workers", "Show the workers that live, and their leases."),
+                "drain": Leaf("workers:drain", "Let workers finish what they run, and end."),
+            },
+        ),
         "doctor": Leaf("doctor:doctor", "Hold the database against the invariants."),
+        "chaos": Leaf("chaos:run_chaos", "Break things under load and prove what came of it."),
         "version": Leaf("version:version", "Print the version."),
     },
 )

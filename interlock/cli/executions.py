@@ -1,4 +1,4 @@
-"""`interlock list`, `show` and `cancel`."""
+"""`interlock list` and `show`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import typer
 from interlock.cli import output
 from interlock.cli.session import Id, Json, with_client
 from interlock.client.ids import short
-from interlock.contract.status import Status
+from interlock.contract.status import Status  # noqa: TC001 - Typer reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from interlock.client import Client
-    from interlock.client.records import Attempt, Cancelled, Execution, Move, Page, Summary
-
-LONGEST_REASON = 1000
+    from interlock.client.records import Attempt, Execution, Move, Page, Summary
 
 
 def list_executions(
@@ -120,33 +117,3 @@ def _shown(found: Execution) -> dict[str, object]:
         "cancel reason": found.cancel_reason,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def cancel(
-    ctx: typer.Context,
-    executions: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids, or unique beginnings or ends of them.")],
-    *,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the history.")] = "cancelled on request",
-    json: Json = False,
-) -> int:
-    """Cancel executions: what waits ends at once, what runs is told to stop. Fails if any had ended otherwise."""
-    if not 0 < len(reason) <= LONGEST_REASON:
-        raise typer.BadParameter(f"give 1 to {LONGEST_REASON} characters", param_hint="--reason")
-
-    async def work(client: Client) -> Sequence[Cancelled]:
-        ids: list[UUID] = [await client.find(text) for text in executions]
-        return await client.cancel(ids, reason)
-
-    outcomes = with_client(ctx, work)
-    for outcome in outcomes:
-        output.json_line(outcome) if json else output.line(_fate(outcome))
-    return int(any(outcome.status not in (Status.CANCELLED, Status.CANCELLING) for outcome in outcomes))
-
-
-def _fate(outcome: Cancelled) -> str:
-    if outcome.status is None:
-        return f"{outcome.id}: no such execution; should its request come within an hour, it is cancelled"
-    if outcome.moved or outcome.status in (Status.CANCELLED, Status.CANCELLING):
-        already = "" if outcome.moved else " already"
-        return f"{short(outcome.id)} is {outcome.status}{already}"
-    return f"{short(outcome.id)} is {outcome.status}: nothing to cancel"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from interlock import settings
+from interlock.adapters import faults, logs
 from interlock.client import Client
 from interlock.contract.errors import Misconfigured
 from interlock.local.stack import FILE, Endpoints
@@ -66,6 +67,9 @@ def places_of_actions(
 def with_client(ctx: typer.Context, work: Callable[[Client], Awaitable[T]], *, statement_seconds: float = 30.0) -> T:
     """Run `work` with a connected client, and return what it returns."""
     url = database_url(ctx)
+    if armed := settings_of(ctx).faults:
+        logs.configure(None, "warning", role="client")
+        faults.arm(armed)
 
     async def session() -> T:
         async with Client.connect(url, statement_seconds=statement_seconds) as client:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 ROLES = ("executor", "worker", "client")
 RESERVED_POOLS = frozenset({"relay"})
@@ -220,6 +220,12 @@ def definitions(prefix: str, users: Mapping[str, Mapping[str, Any]], vhost: str 
         "queues": [_queue(queue, vhost) for queue in topology.queues],
         "bindings": [_binding(binding, vhost) for binding in topology.bindings],
     }
+
+
+def add_queue(document: dict[str, Any], queue: Queue, bindings: Sequence[Binding], vhost: str = "/") -> None:
+    """Add one more queue, with its routes, to a definitions document."""
+    document["queues"].append(_queue(queue, vhost))
+    document["bindings"] += [_binding(binding, vhost) for binding in bindings]
 
 
 def _exchange(exchange: Exchange, vhost: str) -> dict[str, Any]:

@@ -55,6 +55,11 @@ class Postgres:
         """The address of the database, for its owner."""
         return f"postgresql://{USER}:{self._password}@127.0.0.1:{self._port}/{DATABASE}"
 
+    @property
+    def folder(self) -> Path:
+        """Where its data is, which belongs to the user it runs as."""
+        return self._data
+
     async def start(self) -> None:
         """Start the server, making its data folder first where there is none. Raises Unavailable."""
         self._place.open_outside()

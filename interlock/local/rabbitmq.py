@@ -20,7 +20,7 @@ from interlock.local.children import Child, free_port
 from interlock.local.packages import Packages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from interlock.local.places import Place
 
@@ -51,17 +51,26 @@ log.file = false
 
 
 class RabbitMQ:
-    """One broker in `place`, ready between `start` and `stop`. `passwords` has one for each of USERS' roles."""
+    """One broker in `place`, ready between `start` and `stop`, as often as wanted.
 
-    def __init__(self, place: Place, passwords: Mapping[str, str], say: Callable[[str], None]) -> None:
+    `passwords` has one for each of USERS' roles. `listeners` are queues that it has from its first moment on, where
+    every status and completion goes.
+    """
+
+    def __init__(
+        self, place: Place, passwords: Mapping[str, str], say: Callable[[str], None], listeners: Sequence[str] = ()
+    ) -> None:
         self._place = place
         self._passwords = passwords
+        self._listeners = listeners
         self._packages = Packages(place.packages, say)
         self._port = free_port()
         self._folder = place.folder / "rabbitmq"
         self._log = place.folder / "log" / "rabbitmq.log"
         self._epmd: Child | None = None
         self._child: Child | None = None
+        self._server: Path | None = None
+        self._env: dict[str, str] = {}
 
     def url(self, role: str) -> str:
         """Return the address of the virtual host, for one of the roles owner, executor, worker and client."""
@@ -72,7 +81,8 @@ class RabbitMQ:
         installed = _installed()
         server, path = (installed, "") if installed else _unpacked(await self._packages.unpacked())
         self._write_files()
-        env = self._environment(path)
+        self._server, self._env = Path(server), self._environment(path)
+        env = self._env
         epmd = shutil.which("epmd", path=env["PATH"]) or _epmd_of(env["PATH"])
         # Ours and in the foreground: the one that Erlang would start by itself outlives everything.
         command = [epmd, "-port", env["ERL_EPMD_PORT"], "-address", "127.0.0.1"]
@@ -88,10 +98,21 @@ class RabbitMQ:
             if child is not None:
                 await child.stop(signal.SIGTERM if self._place.keep else signal.SIGKILL, grace=20)
 
+    def wipe(self) -> None:
+        """Throw away everything that the stopped broker knew: its next start is its first."""
+        shutil.rmtree(self._folder / "data", ignore_errors=True)
+
+    async def control(self, *words: str) -> None:
+        """Run `rabbitmqctl` with these words on the running broker. Raises Unavailable, with what it said."""
+        if self._server is None:
+            raise RuntimeError("the broker was not started")
+        command = [str(self._server.with_name("rabbitmqctl")), *words]
+        await Child("rabbitmqctl", command, log=self._log, env=self._env).run(within=60, hint="see the broker's log")
+
     def _write_files(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         definitions = self._folder / "definitions.json"
-        _write(definitions, json.dumps(definitions_of(self._passwords)))
+        _write(definitions, json.dumps(definitions_of(self._passwords, self._listeners)))
         _write(self._folder / "rabbitmq.conf", CONF.format(port=self._port, definitions=definitions))
         _write(self._folder / "enabled_plugins", "[].\n")
         _write(self._folder / "env.conf", "")
@@ -144,7 +165,7 @@ class RabbitMQ:
             writer.close()
 
 
-def definitions_of(passwords: Mapping[str, str]) -> dict[str, Any]:
+def definitions_of(passwords: Mapping[str, str], listeners: Sequence[str] = ()) -> dict[str, Any]:
     """Return the contract's definitions with these users, their rights widened to the prefixes of tests."""
     users = {role: {"name": USERS[role], "password_hash": hash_of(passwords[role])} for role in USERS}
     document = topology.definitions(PREFIX, users)
@@ -153,6 +174,12 @@ def definitions_of(passwords: Mapping[str, str]) -> dict[str, Any]:
         rights = widened[entry["user"]]
         for kind in ("configure", "write", "read"):
             entry[kind] = getattr(rights, kind).replace("PREFIX", PREFIXES)
+    names = topology.Topology(PREFIX)
+    for listener in listeners:
+        queue = topology.Queue(name=listener, arguments={"x-queue-type": "quorum"})
+        heard = (names.status.name, names.completions.name)
+        routes = [topology.Binding(exchange=name, routing_key="#", queue=listener) for name in heard]
+        topology.add_queue(document, queue, routes)
     return document
 
 

@@ -10,7 +10,7 @@ import sys
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from interlock.contract.errors import Misconfigured
 from interlock.local import places
@@ -18,11 +18,12 @@ from interlock.local.postgres import Postgres
 from interlock.local.rabbitmq import USERS, RabbitMQ
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
     from pathlib import Path
     from types import TracebackType
 
 FILE: Final = "stack.json"
+Server = TypeVar("Server", Postgres, RabbitMQ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,7 @@ class Stack:
     """The two servers, private where no address is given. `async with Stack(state) as stack: stack.endpoints`.
 
     A stack with a `name` keeps its data and announces itself in `state` itself; any other is gone at the end, and
-    announces itself in `folder`.
+    announces itself in `folder`. `listeners` are queues of a private broker that hear every status and completion.
     """
 
     def __init__(
@@ -80,13 +81,17 @@ class Stack:
         database_url: str | None = None,
         amqp_url: str | None = None,
         quiet: bool = False,
+        listeners: Sequence[str] = (),
     ) -> None:
         self._state = state
+        self._listeners = listeners
         self._name = name
         self._given = (database_url, amqp_url)
         self._say = (lambda _text: None) if quiet else say
         self._place: places.Place | None = None
         self._servers: list[Postgres | RabbitMQ] = []
+        self._database: Postgres | None = None
+        self._broker: RabbitMQ | None = None
         self._announced: Path | None = None
         self._endpoints: Endpoints | None = None
 
@@ -96,6 +101,16 @@ class Stack:
         if self._endpoints is None:
             raise RuntimeError("the stack was not started")
         return self._endpoints
+
+    @property
+    def database(self) -> Postgres:
+        """The private database server, once started."""
+        return _private(self._database)
+
+    @property
+    def broker(self) -> RabbitMQ:
+        """The private broker, once started."""
+        return _private(self._broker)
 
     @property
     def folder(self) -> Path:
@@ -142,7 +157,8 @@ class Stack:
 
     async def _start_in(self, place: places.Place, database_url: str | None, amqp_url: str | None) -> Endpoints:
         passwords = _passwords(place.folder)
-        broker, database = RabbitMQ(place, passwords, self._say), Postgres(place, passwords["database"])
+        database = self._database = Postgres(place, passwords["database"])
+        broker = self._broker = RabbitMQ(place, passwords, self._say, self._listeners)
         try:
             async with asyncio.TaskGroup() as starting:
                 if database_url is None:
@@ -164,6 +180,12 @@ class Stack:
         began = monotonic()
         await start
         self._say(f"{name} is up ({monotonic() - began:.1f} s)")
+
+
+def _private(server: Server | None) -> Server:
+    if server is None:
+        raise RuntimeError("the stack was not started")
+    return server
 
 
 def _with_known_roles(state: Path, database_url: str, amqp_url: str) -> Endpoints:

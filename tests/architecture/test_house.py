@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent.parent
-PRODUCT = sorted(path for top in ("interlock", "executor", "worker") for path in (ROOT / top).rglob("*.py"))
+PRODUCT = sorted(path for top in ("interlock", "executor", "worker", "chaos") for path in (ROOT / top).rglob("*.py"))
 FORBIDDEN = re.compile(r"utils?|helpers?|common|base|misc|core|.*manager.*")
 MOST_LINES_IN_A_FUNCTION = 50
 MOST_LINES_IN_A_MODULE = 300

@@ -86,7 +86,7 @@ async def test_a_run_of_many_prints_one_json_line_each(interlock: Interlock, con
         (("show", "nonsense"), 1, "'nonsense' is not an id"),
         (("show", "0192b0a0-0000-7000-8000-000000000000"), 1, "no execution 0192b0a0-0000-7000-8000-000000000000"),
         (("watch", "0192b0a0-0000-7000-8000-000000000000"), 1, "no execution 0192b0a0-0000-7000-8000-000000000000"),
-        (("cancel",), 2, "Missing argument 'ID…'; see `interlock cancel --help`"),
+        (("cancel",), 2, "give ids, or choose by --action, --status, --tag, --pool or --older"),
         (("cancel", "beefbeef"), 1, "no execution has an id that begins or ends with 'beefbeef'"),
         (("list", "--status", "done"), 2, "'done' is not one of"),
         (("actions", "check"), 78, "INTERLOCK_ACTIONS: not set"),

@@ -15,7 +15,8 @@ import pytest
 from interlock.contract.status import Status
 from tests.eventually import eventually
 from worker import lineage
-from worker.runners.command import launcher, run_command, scrubbed
+from worker.runners.command import run_command, scrubbed
+from worker.runners.launcher import launcher
 from worker.runners.logsink import BYTES, LINES, LogEntry, LogSink
 
 if TYPE_CHECKING:

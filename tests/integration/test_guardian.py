@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 
 from tests.eventually import eventually
 from worker import lineage
+from worker.cgroup import Cgroup, NoCgroup, own_group
 from worker.heartbeat import BEAT, Heartbeat
 
 if TYPE_CHECKING:
@@ -23,10 +25,16 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 GUARDIAN = """
 import sys
+from worker.cgroup import Cgroup
 from worker.guardian import Guardian
-command = [sys.executable, "-c", sys.argv[1], *sys.argv[4:]]
-sys.exit(Guardian(command, kill_after=float(sys.argv[2]), startup=float(sys.argv[3])).run())
+group = Cgroup.create() if sys.argv[4] == "cgroup" else None
+command = [sys.executable, "-c", sys.argv[1], *sys.argv[5:]]
+code = Guardian(command, kill_after=float(sys.argv[2]), startup=float(sys.argv[3]), group=group).run()
+if group is not None:
+    group.close()
+sys.exit(code)
 """
+BOTH = pytest.mark.parametrize("level", ["guardian", "cgroup"])
 # What each worker of these tests begins with: helpers that tell pids through files in the folder argv[1].
 PRELUDE = """
 import os, signal, sys, time
@@ -84,8 +92,10 @@ class Guarded:
 def start(tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
     begun: list[subprocess.Popen[bytes]] = []
 
-    def begin(worker: str, *, kill_after: float = 60, startup: float = 60) -> Guarded:
-        arguments = [PRELUDE + worker, str(kill_after), str(startup), str(tmp_path)]
+    def begin(worker: str, *, kill_after: float = 60, startup: float = 60, level: str = "guardian") -> Guarded:
+        if level == "cgroup":
+            needs_cgroup()
+        arguments = [PRELUDE + worker, str(kill_after), str(startup), level, str(tmp_path)]
         process = subprocess.Popen([sys.executable, "-c", GUARDIAN, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
         begun.append(process)
         return Guarded(process, tmp_path)
@@ -100,13 +110,31 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
             os.kill(int(told.name.rpartition("-")[2]), signal.SIGKILL)
 
 
+def needs_cgroup() -> None:
+    """Skip a test where a real attempt finds that there is none."""
+    try:
+        Cgroup.create().close()
+    except NoCgroup as reason:
+        pytest.skip(f"no control group can be had here: {reason}")
+
+
+def _group_of(pid: int) -> str:
+    """The group of a process below that of these tests; empty when it is in the same."""
+    told = next(line for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines() if line.startswith("0::"))
+    own = next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    return told.removeprefix(own).strip("/")
+
+
 def _alive(pid: int) -> bool:
     one = lineage.kin(pid)
     return one is not None and one.state not in lineage.DEAD
 
 
-async def test_a_killed_worker_takes_its_daemons_along_and_is_started_anew(start: Callable[..., Guarded]) -> None:
-    guarded = start("daemon(); tell('worker'); beat_for_ever()")
+@BOTH
+async def test_a_killed_worker_takes_its_daemons_along_and_is_started_anew(
+    start: Callable[..., Guarded], level: str
+) -> None:
+    guarded = start("daemon(); tell('worker'); beat_for_ever()", level=level)
     worker = await guarded.first("worker")
     daemon = guarded.told("daemon")[0]
     os.kill(worker, signal.SIGKILL)
@@ -121,9 +149,10 @@ async def test_a_worker_that_crashes_is_started_anew(start: Callable[..., Guarde
     await guarded.second("worker")
 
 
-async def test_a_stopped_worker_is_killed_with_its_tree(start: Callable[..., Guarded]) -> None:
+@BOTH
+async def test_a_stopped_worker_is_killed_with_its_tree(start: Callable[..., Guarded], level: str) -> None:
     # It beats before it tells: one that never beat is left the time of its start.
-    guarded = start("daemon(); beat(); tell('worker'); beat_for_ever()", kill_after=0.5)
+    guarded = start("daemon(); beat(); tell('worker'); beat_for_ever()", kill_after=0.5, level=level)
     worker = await guarded.first("worker")
     daemon = guarded.told("daemon")[0]
     os.kill(worker, signal.SIGSTOP)
@@ -199,6 +228,48 @@ async def test_sigterm_between_two_workers_ends_the_guardian(start: Callable[...
     await eventually(lambda: not guarded.tree())
     guarded.process.send_signal(signal.SIGTERM)
     assert await guarded.ended() in {0, 1}
+
+
+async def test_a_worker_lives_in_the_group_of_its_guardian_which_is_gone_at_the_end(
+    start: Callable[..., Guarded],
+) -> None:
+    guarded = start("daemon(); tell('worker'); beat_for_ever()", level="cgroup")
+    worker = await guarded.first("worker")
+    group = _group_of(worker)
+    assert group.startswith(f"interlock-{guarded.process.pid}-")
+    assert _group_of(guarded.told("daemon")[0]) == group
+    assert _group_of(guarded.process.pid) == ""
+    os.kill(worker, signal.SIGKILL)
+    assert _group_of(await guarded.second("worker")) == group
+    guarded.process.send_signal(signal.SIGTERM)
+    await guarded.ended()
+    assert not (own_group() / group).exists()
+
+
+async def test_the_group_is_killed_as_a_whole_and_not_only_what_descends_from_the_worker(
+    start: Callable[..., Guarded],
+) -> None:
+    guarded = start("tell('worker'); beat_for_ever()", level="cgroup")
+    worker = await guarded.first("worker")
+    # No look at /proc leads from the worker to this one, as to what forks faster than one can look.
+    stranger = await asyncio.create_subprocess_exec("sleep", "1000")
+    (own_group() / _group_of(worker) / "cgroup.procs").write_text(str(stranger.pid))
+    os.kill(worker, signal.SIGKILL)
+    assert await stranger.wait() == -signal.SIGKILL
+    await guarded.second("worker")
+
+
+async def test_a_worker_that_hangs_is_killed_before_anything_that_it_could_judge(start: Callable[..., Guarded]) -> None:
+    # It would tell as soon as it saw its child die, and it is the child that could be killed first.
+    worker = (
+        "signal.signal(signal.SIGCHLD, lambda *_: tell('judged'))\n"
+        "if os.fork() == 0:\n    tell('command'); signal.pause()\n"
+        "beat(); tell('worker')\nwhile True: signal.pause()"
+    )
+    guarded = start(worker, kill_after=0.5, level="guardian")
+    await guarded.second("worker")
+    assert not _alive(guarded.told("command")[0])
+    assert guarded.told("judged") == []
 
 
 async def test_the_worker_dies_with_its_guardian(start: Callable[..., Guarded]) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
+from interlock import RetryAfter
 from interlock.actions.decorators import collect
 from interlock.actions.files import load
 from interlock.actions.validation import Schema
@@ -26,7 +28,14 @@ def blocks(kind: str) -> list[str]:
 def test_every_yaml_example_loads(tmp_path: Path) -> None:
     for number, text in enumerate(blocks("yaml")):
         (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
-    assert [each.action.action for each in load(tmp_path)] == ["checksum", "invoice", "fetch", "report", "notify"]
+    assert [each.action.action for each in load(tmp_path)] == [
+        "checksum",
+        "invoice",
+        "fetch",
+        "report",
+        "notify",
+        "thumbnails",
+    ]
 
 
 def test_the_errors_shown_are_those_of_the_wrong_example(tmp_path: Path) -> None:
@@ -54,8 +63,19 @@ def test_the_python_example_defines_its_action() -> None:
     assert definition.action.params["required"] == ["path"]
 
 
+def test_the_example_of_a_function_that_asks_for_another_attempt_does() -> None:
+    (source,) = blocks("python raising")
+    scope: dict[str, Any] = {}
+    exec(source, scope)  # noqa: S102 - the page's own example
+    assert scope["fetch"](quota=1) == "fetched"
+    with pytest.raises(RetryAfter, match="the quota is used up") as caught:
+        scope["fetch"](quota=0)
+    assert caught.value.seconds == 60
+
+
 def test_the_table_names_every_field() -> None:
     own = [name for name in Action.model_fields if name not in Bounds.model_fields]
     place = own.index("keys")
     in_order = [*own[:place], *Bounds.model_fields, *own[place:]]
-    assert re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE) == in_order
+    table = PAGE.partition("## Every field")[2].partition("\n### ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == in_order

@@ -6,57 +6,34 @@ It judges only how the process ended. Deadlines are the caller's: it cancels, an
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from worker.outcome import Outcome, failed, settle, storable
+from worker.runners.launcher import PATH, launcher
 from worker.runners.process import Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from interlock.contract.resources import Resources
     from worker.runners.logsink import LogSink
 
-PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
 """What a command may learn from the worker's own environment; `scrubbed` picks it."""
 
-# The parent-death signal and no-new-privileges must be set between fork and exec. Python code there would need a full
-# fork of the worker (measured: 6 ms of a blocked event loop against 0.2 ms), so a small program sets them and execs.
-_SETPRIV: Final = ("--no-new-privs", "--pdeathsig", "KILL", "--")
-_SUBSTITUTE: Final = """
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(38, 1, 0, 0, 0), ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-try:
-    os.execvp(sys.argv[1], sys.argv[1:])
-except OSError as error:
-    sys.exit(os.write(2, f"launcher: failed to execute {sys.argv[1]}: {error.strerror}\\n".encode()) and 127)
-"""
 _NOT_EXECUTED: Final = (126, 127)
+_SHELL: Final = 128
 
 
 def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what of the worker's environment a command may see: PATH, HOME, LANG and TZ, where they are set."""
     return {name: environ[name] for name in INHERITED if name in environ}
-
-
-@functools.cache
-def launcher(path: str = PATH) -> tuple[str, ...]:
-    """Return the program that sets the parent-death signal and no-new-privileges, then becomes the command.
-
-    It is util-linux' setpriv (busybox' knows no --pdeathsig), or a few lines of Python where there is none.
-    """
-    setpriv = shutil.which("setpriv", path=path)
-    if setpriv is not None and "busybox" not in Path(setpriv).resolve().name:
-        return (setpriv, *_SETPRIV)
-    return (sys.executable, "-ISc", _SUBSTITUTE)
 
 
 async def run_command(
@@ -65,15 +42,17 @@ async def run_command(
     env: Mapping[str, str],
     sink: LogSink,
     grace: float,
+    limits: Resources | None = None,
     launch: Sequence[str] | None = None,
 ) -> Outcome:
     """Run `argv` to its end and return its outcome; its output goes to `sink` line by line.
 
     `env` is the whole environment (see `scrubbed`); PATH and LANG get defaults, HOME and TMPDIR a private folder
-    that is also the working folder and is removed afterwards. stdin is empty.
+    that is also the working folder and is removed afterwards. stdin is empty. `limits` bind each process of it.
 
     Exit code 0 is `completed` with `{"exit_code": 0, "stdout": "<its last 4 KiB>"}`. Failures are `ExitCode`,
-    `Signal`, `CommandNotFound` and `CommandNotStarted`. What the command left behind is killed, daemons included.
+    `Signal`, `ResourceLimit` (CPU time, file size: the others are errors that the command meets itself),
+    `CommandNotFound` and `CommandNotStarted`. What the command left behind is killed, daemons included.
 
     Cancelled: SIGTERM to its process group, `grace` seconds, SIGKILL to all it started, then CancelledError; or the
     outcome, when the command had ended before the signal. A second cancel ends the grace at once.
@@ -89,10 +68,10 @@ async def run_command(
         name, _, value = mark.partition("=")
         environment = {"HOME": folder, **environment, "TMPDIR": folder, name: value}
         try:
-            started = Process([*(launch or launcher()), *argv], environment, folder, mark, sink)
+            started = Process([*(launch or launcher(limits)), *argv], environment, folder, mark, sink)
         except (OSError, ValueError) as error:
             return failed("CommandNotStarted", f"{argv[0]!r} could not be started: {error}")
-        return _judge(argv[0], started, await _attend(started, grace))
+        return _judge(argv[0], started, await _attend(started, grace), limits)
     finally:
         await _remove(folder)
 
@@ -127,7 +106,7 @@ def _problem(argv: Sequence[str], path: str) -> Outcome | None:
     )
 
 
-def _judge(program: str, process: Process, code: int | None) -> Outcome:
+def _judge(program: str, process: Process, code: int | None, limits: Resources | None) -> Outcome:
     """Make an outcome of an exit code: negative is the number of the signal that killed it."""
     if code == 0:
         return settle({"exit_code": 0, "stdout": storable(process.stdout.tail())}, exit_code=0)
@@ -136,6 +115,8 @@ def _judge(program: str, process: Process, code: int | None) -> Outcome:
             "ExitUnknown", "its exit code was taken by other code in the worker, such as os.wait() in a function"
         )
     last = process.stderr.last_line()
+    if limits is not None and (exceeded := _exceeded(code, limits)) is not None:
+        return failed("ResourceLimit", exceeded, location=program, exit_code=code)
     if code < 0:
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
         return failed("Signal", f"killed by {name}" + (f": {last}" if last else ""), location=program, exit_code=code)
@@ -143,7 +124,17 @@ def _judge(program: str, process: Process, code: int | None) -> Outcome:
         hint = "is its interpreter (the #! line) installed, are its arguments too long?"
         return failed("CommandNotFound", f"{last.partition(': ')[2]}; {hint}", exit_code=code)
     message = f"exited with {code}" + (f": {last}" if last else "")
-    return failed("ExitCode", message, location=program, exit_code=code)
+    return failed("ExitCode", message, location=program, exit_code=code, kinds=(f"ExitCode/{code}",))
+
+
+def _exceeded(code: int, limits: Resources) -> str | None:
+    """Say which limit the kernel's signal was about. A shell whose child was killed by it exits with 128 more."""
+    number = -code if code < 0 else code - _SHELL
+    if number == signal.SIGXCPU and limits.cpu is not None:
+        return f"used more than {limits.cpu:g} s of CPU time (resources.cpu)"
+    if number == signal.SIGXFSZ and limits.file_size is not None:
+        return f"wrote a file larger than {limits.file_size:,} bytes (resources.file_size)"
+    return None
 
 
 async def _remove(folder: str) -> None:

@@ -11,14 +11,14 @@ import os
 import signal
 import subprocess
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, Protocol
 
 from worker import lineage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from worker.runners.logsink import LogSink, Stream
+    from worker.runners.logsink import Stream
 
 TAIL: Final = 4 * 1024
 """Bytes kept of the end of each stream, whatever was logged of it."""
@@ -29,10 +29,21 @@ _SETTLE: Final = 5.0
 _LOOK: Final = 0.005
 
 
+class Lines(Protocol):
+    """What takes the lines of a process; `LogSink` is one."""
+
+    @property
+    def full(self) -> bool:
+        """Whether nothing written from now on is kept."""
+
+    def write(self, stream: Stream, line: str) -> None:
+        """Add a line."""
+
+
 class Capture:
     """Reads one pipe to its end: lines to the log, the last bytes for the outcome; memory is bounded."""
 
-    def __init__(self, fd: int, stream: Stream, sink: LogSink) -> None:
+    def __init__(self, fd: int, stream: Stream, sink: Lines) -> None:
         self._fd, self._stream, self._sink = fd, stream, sink
         self._partial = b""
         self._tail = b""
@@ -49,27 +60,38 @@ class Capture:
         """Return the last line that is not blank, or an empty text."""
         return next((line.strip() for line in reversed(self.tail().splitlines()) if line.strip()), "")
 
+    def drain(self) -> None:
+        """Log everything that was written until now, an unfinished line too."""
+        while not self.ended.is_set() and self._read():
+            pass
+        self._end_line()
+
     def close(self) -> None:
         """Stop reading and log what is left of an unfinished line. Again: nothing."""
         if self.ended.is_set():
             return
         self._loop.remove_reader(self._fd)
+        self._end_line()
+        self.ended.set()
+
+    def _end_line(self) -> None:
         if self._partial:
             self._write(self._partial)
             self._partial = b""
-        self.ended.set()
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Whether there was something."""
         try:
             data = os.read(self._fd, _CHUNK)
         except BlockingIOError:
-            return
+            return False
         if not data:
             self.close()
-            return
+            return False
         self._tail = (self._tail + data)[-TAIL:] if len(data) < TAIL else data[-TAIL:]
         if not self._sink.full:
             self._split(data)
+        return True
 
     def _split(self, data: bytes) -> None:
         first, *lines = (self._partial + data).split(b"\n")
@@ -85,10 +107,22 @@ class Capture:
 
 
 class Process:
-    """A process in its own session. Starting it may raise OSError or ValueError. `exit_code` is known after `close`."""
+    """A process in its own session. Starting it may raise OSError or ValueError. `exit_code` is known after `close`.
+
+    `mark` is a NAME=value of its environment that no other has; `on_end` is called once, when it has ended by itself or
+    was killed; `pass_fds` are open in it.
+    """
 
     def __init__(
-        self, argv: Sequence[str], environment: Mapping[str, str], folder: str, mark: str, sink: LogSink
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: str,
+        mark: str,
+        sink: Lines,
+        *,
+        pass_fds: Sequence[int] = (),
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         self._popen = subprocess.Popen(
             argv,
@@ -98,6 +132,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
+            pass_fds=pass_fds,
             bufsize=0,
         )
         self.exit_code: int | None = None
@@ -107,7 +142,8 @@ class Process:
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._handle = self._open_handle()
-        self._loop.add_reader(self._handle, self._over.set)
+        self._on_end = on_end
+        self._loop.add_reader(self._handle, self._note_end)
         self.stdout = self._capture(self._popen.stdout, "stdout")
         self.stderr = self._capture(self._popen.stderr, "stderr")
 
@@ -125,11 +161,16 @@ class Process:
             raise TypeError("a pipe that was asked for is missing")
         return Capture(pipe.fileno(), stream, self._sink)
 
+    def _note_end(self) -> None:
+        # A handle stays readable, and would wake the loop without end.
+        self._loop.remove_reader(self._handle)
+        self._over.set()
+        if self._on_end is not None:
+            self._on_end()
+
     async def ended(self) -> None:
         """Wait until the process itself has ended; what it started may still run."""
         await self._over.wait()
-        # A handle stays readable, and would wake the loop without end.
-        self._loop.remove_reader(self._handle)
 
     def is_over(self) -> bool:
         """Whether the process itself has ended by now, noticed or not."""
@@ -163,14 +204,18 @@ class Process:
         finally:
             self._release()
 
-    def _kill_once(self) -> int:
-        """SIGKILL the group and all that came from this process; return how many were still there beside itself."""
-        self._signal_group(signal.SIGKILL)
+    def offspring(self) -> set[lineage.Kin]:
+        """Return all that came from this process and lives, daemons included."""
         table = lineage.processes()
         leader = table.get(self._pid)
         if leader is None:
-            return 0
-        left = {*lineage.descendants(self._pid, table), *lineage.bearers(self._mark, leader.started, table)} - {leader}
+            return set()
+        return {*lineage.descendants(self._pid, table), *lineage.bearers(self._mark, leader.started, table)} - {leader}
+
+    def _kill_once(self) -> int:
+        """SIGKILL the group and all that came from this process; return how many were still there beside itself."""
+        self._signal_group(signal.SIGKILL)
+        left = self.offspring()
         for one in left:
             lineage.kill(one)
         return len(left)

@@ -1,0 +1,2 @@
+-- Which of these are accepted.
+SELECT id FROM execution WHERE id = ANY($1)
