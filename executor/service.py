@@ -22,7 +22,7 @@ from interlock.adapters.health import HealthServer, Readiness
 from interlock.adapters.lifecycle import end_all
 from interlock.adapters.logs import get_logger
 from interlock.adapters.outbox import PUBLISHERS, Relay
-from interlock.adapters.postgres import open_pool
+from interlock.adapters.postgres import mapped_errors, open_pool, starting
 from interlock.adapters.systemd import Notify, watchdog
 from interlock.adapters.telemetry import Metrics
 from interlock.contract import events
@@ -67,8 +67,9 @@ class Service:
             settings.database_url.get_secret_value(), application="interlock-executor", size=CONNECTIONS
         )
         try:
-            async with pool.acquire() as connection:
-                await migrations.verify(connection)
+            with starting(), mapped_errors():
+                async with pool.acquire() as connection:
+                    await migrations.verify(connection)
             await self._serve(pool, health)
         finally:
             await self._session.close()
@@ -86,7 +87,8 @@ class Service:
             context = Context(
                 pool=pool, relay=relay, actor=self._actor, metrics=self._metrics, readiness=self._readiness
             )
-            await partitions(context)
+            with starting():
+                await partitions(context)
             lives = [*self._lives(relay), *(consumer.run() for consumer in consumers), *self._loops(context)]
             work = [tasks.create_task(life) for life in lives]
             self._log.info("ready")

@@ -67,6 +67,13 @@ class Cgroup:
             undo.pop_all()
             return made
 
+    def make_again(self) -> None:
+        """Make the group again, should somebody have removed it. Raises OSError."""
+        if self._lock is not None and not self._folder.is_dir():
+            self._folder.mkdir()
+            os.close(self._lock)
+            self._lock = _locked(self._folder)
+
     def enter(self) -> None:
         """Move the calling process into the group. Raises OSError."""
         _write(self._folder / "cgroup.procs", b"0")

@@ -125,6 +125,7 @@ class Guardian:
 
     def _start(self) -> Child:
         """Start a worker in a session of its own, so that Ctrl-C on a terminal reaches it once, through us."""
+        self._have_group()
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         guardian = os.getpid()
         pid = os.fork()
@@ -188,6 +189,14 @@ class Guardian:
                 lineage.kill(one)
             poll.poll(10)  # a death wakes it; the look itself is what decides
             _drain(self._wakeup)
+
+    def _have_group(self) -> None:
+        """Make the group again where somebody removed it: no worker starts outside the group that its row tells of."""
+        try:
+            if self._group is not None:
+                self._group.make_again()
+        except OSError as error:
+            self._report("the control group cannot be made again", error=str(error))
 
     def _kill_group(self) -> None:
         """End the group at once, forks under way included; what it does not reach is found by its lineage."""

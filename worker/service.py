@@ -19,7 +19,7 @@ from interlock.adapters.health import HealthServer, Readiness
 from interlock.adapters.lifecycle import end_all
 from interlock.adapters.logs import get_logger
 from interlock.adapters.outbox import PUBLISHERS, Relay
-from interlock.adapters.postgres import open_pool, transaction
+from interlock.adapters.postgres import mapped_errors, open_pool, starting, transaction
 from interlock.adapters.systemd import Notify, watchdog
 from interlock.adapters.telemetry import Metrics
 from interlock.contract import events
@@ -84,8 +84,9 @@ class Service:
         # The lease has a connection of its own: it must not wait for work, nor work for it.
         lease_pool = await open_pool(url, application="interlock-lease", size=1, statement_seconds=settings.renew)
         try:
-            async with pool.acquire() as connection:
-                await migrations.verify(connection)
+            with starting(), mapped_errors():
+                async with pool.acquire() as connection:
+                    await migrations.verify(connection)
             await self._serve(pool, lease_pool, health)
         finally:
             await self._session.close()
@@ -124,7 +125,8 @@ class Service:
                 tasks, runners=runners, holdings=self._holdings, finisher=finisher, logs=logs, metrics=self._metrics
             )
             claimer = self._claimer(dispatch, pool, relay, executions)
-            lease = await self._register(lease_pool, finisher)
+            with starting():
+                lease = await self._register(lease_pool, finisher)
             claiming = [tasks.create_task(claimer.from_messages()), tasks.create_task(claimer.left_behind())]
             claiming.append(tasks.create_task(claimer.from_table()))
             keeping = [tasks.create_task(life) for life in self._lives(lease, relay, finisher, logs, nudges)]

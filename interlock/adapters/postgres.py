@@ -118,6 +118,15 @@ def _meaning(error: BaseException) -> InterlockError | None:
     return BadData(str(error)) if isinstance(error, ValueError) else Transient(str(error) or type(error).__name__)
 
 
+@contextmanager
+def starting() -> Iterator[None]:
+    """Around what a daemon does first: a database that goes away meanwhile cannot be reached, which is not a bug."""
+    try:
+        yield
+    except Transient as error:
+        raise Unavailable(f"PostgreSQL was lost while this daemon started ({error}): start it again") from error
+
+
 @asynccontextmanager
 async def single_statements(pool: Pool[Any]) -> AsyncIterator[Tx]:
     """A connection on which each statement is a transaction of its own, errors mapped: one round trip, not three.

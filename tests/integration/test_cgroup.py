@@ -119,6 +119,19 @@ async def test_the_next_guardian_kills_what_a_killed_one_left_and_leaves_a_livin
             Cgroup(folder).close()
 
 
+def test_a_group_that_somebody_removed_is_made_again_and_still_the_guardians_own(parent: Path) -> None:
+    group = Cgroup.create(parent)
+    [folder] = _inside(parent)
+    folder.rmdir()
+    group.make_again()
+    group.make_again()
+    assert _inside(parent) == [folder]
+    with pytest.raises(NoCgroup, match="belongs to another guardian"):
+        Cgroup(folder)
+    group.close()
+    assert _inside(parent) == []
+
+
 def test_a_living_guardians_group_cannot_be_taken_by_another(parent: Path) -> None:
     group = Cgroup.create(parent)
     with pytest.raises(NoCgroup, match="belongs to another guardian"):
