@@ -140,7 +140,7 @@ class Stage:
             lines = [line for daemon in self.deployment.daemons for line in self.deployment.lines(daemon)]
             met = {line["point"] for line in lines if line["event"] == "fault"}
             await self._provoke(left := {point.name for point in CAN_FAIL} - met)
-            assert left == set()
+            assert left == set(), f"not reached: {sorted(left)}"
             return True
 
         await eventually(all_failed, REACH)
