@@ -105,15 +105,18 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.tasks = Gauge("interlock_tasks", "Tasks on the event loop.", registry=self.registry)
+
     def render(self) -> tuple[bytes, str]:
         """Return the body and the content type of an answer to `/metrics`."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
     async def probe_loop_lag(self) -> None:
-        """Measure, until cancelled, how late the loop wakes what asked to be woken."""
+        """Measure, until cancelled, how late the loop wakes what asked to be woken, and count its tasks."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + LAG_PERIOD
             await asyncio.sleep(LAG_PERIOD)
             self._lags.append(max(0.0, loop.time() - due))
             self.event_loop_lag.set(max(self._lags))
+            self.tasks.set(len(asyncio.all_tasks()))

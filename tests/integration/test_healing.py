@@ -280,17 +280,16 @@ async def test_after_a_gap_in_all_looks_there_is_one_lease_of_observing_and_no_m
 
 async def test_a_reaper_that_observes_declares_nothing_lost_and_closes_nobody(world: World, context: Context) -> None:
     (identity,) = await world.submit()
-    gone = await world.worker()
-    await world.worker()
+    gone, idle, _ = [await world.worker() for _ in range(3)]
     assert await world.claim(gone, identity) == 1
-    await end_leases(world, gone)
+    await end_leases(world, gone, idle)
     reaper = Reaper(LEASE)
     await world.tx.execute("UPDATE reaper_tick SET ticked_at = now() - interval '20 seconds'")
     await reaper(context)
     assert (await world.statuses([identity]), await closed(world)) == (["running"], set())
     await world.tx.execute("UPDATE reaper_tick SET observe_until = now() - interval '1 second'")
     await reaper(context)
-    assert (await world.statuses([identity]), await closed(world)) == (["scheduled"], {gone})
+    assert (await world.statuses([identity]), await closed(world)) == (["scheduled"], {gone, idle})
     row = await world.tx.fetchrow("SELECT failures, losses, attempt FROM execution WHERE id = $1", identity)
     assert row is not None
     assert tuple(row) == (0, 1, 2)

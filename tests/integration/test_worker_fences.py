@@ -128,16 +128,16 @@ async def test_a_worker_whose_lease_or_life_has_ended_claims_nothing(world: Worl
 async def test_the_table_gives_the_oldest_of_the_own_pool_that_waited_long_enough(world: World) -> None:
     await world.register("elsewhere", pool="elsewhere")
     await world.worker("elsewhere")
-    await world.submit(action="elsewhere")
+    (other,) = await world.submit(action="elsewhere")
     first, second, third, fresh = await world.submit(4)
-    for identity, seconds in ((first, 30), (second, 20), (third, 10)):
+    for identity, seconds in ((other, 40), (first, 30), (second, 20), (third, 10)):
         await world.tx.execute(
             "UPDATE in_flight SET since = now() - $2 * interval '1 second' WHERE execution_id = $1", identity, seconds
         )
     assert await from_table(world, world.hand, older=5, most=2) == {first, second}
     assert await from_table(world, world.hand, older=5) == {third}
     assert await from_table(world, world.hand, older=5) == set()
-    assert (await standing(world, fresh))[0] == "scheduled"
+    assert await world.statuses([fresh, other]) == ["scheduled", "scheduled"]
 
 
 async def test_a_claim_from_the_table_passes_over_what_somebody_is_taking(world: World) -> None:

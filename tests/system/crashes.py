@@ -96,6 +96,7 @@ class Stage:
         self._flavour = flavour
         self.cancelled: set[UUID] = set()
         self.is_deaf = False
+        self.victim: Daemon | None = None
         self._provoke_at = 0.0
         self._enough = asyncio.Event()
 
@@ -169,7 +170,7 @@ class Stage:
 
     async def crash(self, *steps: Step | None) -> None:
         """Start one process for each step, armed there, and wait until all have crashed."""
-        armed = [(step, self._armed(step)) for step in steps if step is not None]
+        armed = [(step, self.armed(step)) for step in steps if step is not None]
         told: set[str] = set()
 
         async def all_crashed() -> bool:
@@ -177,7 +178,7 @@ class Stage:
                 if step.point.startswith(("drain.", "retire.")) and step.point not in told and self._is_working(daemon):
                     daemon.child.send(signal.SIGTERM)
                     told.add(step.point)
-            left = [step.point for step, daemon in armed if not self._has_crashed(daemon, step.point)]
+            left = [step.point for step, daemon in armed if not self.has_crashed(daemon, step.point)]
             await self._provoke(left)
             assert left == [], f"not reached: {left}"
             return True
@@ -191,7 +192,8 @@ class Stage:
             if (restore := RESTORATIONS.get(step.point)) is not None:
                 await restore(self)
 
-    def _armed(self, step: Step) -> Daemon:
+    def armed(self, step: Step) -> Daemon:
+        """Start a daemon that is to crash, and do not wait for it."""
         env = EAGER_EXECUTOR if step.role == "executor" else EAGER_WORKER
         daemon = self.deployment.daemon(step.role, {**env, **EXTRA.get(step.point, {}), "FAULTS": step.fault})
         daemon.child.start()
@@ -200,7 +202,8 @@ class Stage:
     def _is_working(self, daemon: Daemon) -> bool:
         return any(line["event"] == "finished" for line in self.deployment.lines(daemon))
 
-    def _has_crashed(self, daemon: Daemon, point: str) -> bool:
+    def has_crashed(self, daemon: Daemon, point: str) -> bool:
+        """Whether it has come to its point."""
         return any(line["event"] == "fault" and line["point"] == point for line in self.deployment.lines(daemon))
 
     async def is_exact(self, completed: list[dict[str, Any]]) -> None:
@@ -347,6 +350,21 @@ async def _unpublished(stage: Stage) -> None:
         await client.cancel(ids)
 
 
+async def _lost_worker(stage: Stage) -> None:
+    """Let one more worker die with what it has begun, once."""
+    begun = Step("worker", "execution.started")
+    if stage.victim is None:
+        stage.victim = stage.armed(begun)
+    elif stage.has_crashed(stage.victim, begun.point):
+        stage.deployment.kill(stage.victim)
+
+
+async def _no_victim(stage: Stage) -> None:
+    if stage.victim is not None:
+        stage.deployment.kill(stage.victim)
+        stage.victim = None
+
+
 async def _late_cancel(stage: Stage) -> None:
     await stage.deployment.connection.execute(
         "INSERT INTO cancel_tombstone (execution_id, reason, actor, expires_at)"
@@ -383,6 +401,8 @@ async def _sudden_room(stage: Stage) -> None:
 
 PROVOCATIONS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
     **{point.name: _dead_letters for point in POINTS if point.name.startswith("dead.")},
+    # One that hears no completions, because slots were to leak, would never come to what it does with them.
+    **{point.name: _completions_again for point in POINTS if point.name.startswith("completed.")},
     "admission.committed": _sudden_room,
     "sweep.claimed": _unpublished,
     "timers.fired": _due_timer,
@@ -390,5 +410,9 @@ PROVOCATIONS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
     "reconciler.claims_admitted": _pairs,
     "reconciler.slots_released": _lost_completions,
     "reconciler.cancels_honoured": _late_cancel,
+    "reaper.moved": _lost_worker,
 }
-RESTORATIONS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {"reconciler.slots_released": _completions_again}
+RESTORATIONS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
+    "reconciler.slots_released": _completions_again,
+    "reaper.moved": _no_victim,
+}

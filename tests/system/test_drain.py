@@ -9,6 +9,8 @@ import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from interlock.client import Client
 from tests.eventually import eventually
 from tests.system.deployment import Deployment, ids_of
@@ -93,6 +95,7 @@ async def replace(deployment: Deployment, old: Daemon) -> None:
     await (deployment.executor() if old.role == "executor" else deployment.worker(DRAIN="0.2"))
 
 
+@pytest.mark.timeout(300)
 async def test_replacing_every_daemon_under_load_loses_nothing_and_delays_nothing(deployment: Deployment) -> None:
     await deployment.register("quick", function=NOTHING, limit=5)
     # Longer than the drain: whoever drains hands some of it back.

@@ -125,6 +125,14 @@ def test_the_guardian_and_its_kill_must_fit_into_the_lease() -> None:
     ]
 
 
+def test_containment_is_one_of_three_words_in_any_case() -> None:
+    assert load(WorkerSettings, environ=URLS).containment == "auto"
+    assert load(WorkerSettings, environ=URLS | {"INTERLOCK_CONTAINMENT": "CGroup"}).containment == "cgroup"
+    [line] = refusal(WorkerSettings, CONTAINMENT="docker")
+    assert line.startswith("INTERLOCK_CONTAINMENT: ")
+    assert line.endswith("got 'docker' (example: INTERLOCK_CONTAINMENT=cgroup)")
+
+
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(Misconfigured) as refused:
         load(WorkerSettings, environ={"INTERLOCK_POOl": "x", "INTERLOCK_RENEW": "x"})
