@@ -57,6 +57,12 @@ BEGIN
     JOIN lane l ON l.keys = s.keys AND l.priority = s.priority;
 END $$;
 
+-- Why something is cancelled, by which its end is judged later: what begins with `timed_out` was a deadline, whatever
+-- words somebody who cancels may choose.
+CREATE FUNCTION cancel_reason_of(p_asked status, p_reason text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN p_asked = 'cancelled' AND starts_with(p_reason, 'timed_out') THEN 'cancelled: ' || p_reason ELSE p_reason END
+$$;
+
 -- Moves that the executor decides: end before it ran, cancel, give back, declare lost. Under the locks of all their keys.
 -- attempt null: whatever the attempt. A cancel or deadline of what runs becomes `cancelling`: its worker ends it. What a
 -- live lease holds is never declared lost. Zero rows is a value: somebody else already moved it. p_class: of the error.
@@ -72,7 +78,7 @@ BEGIN
         SELECT e.id, e.status AS source, e.seq, e.worker_id, NOT lease_lives(e.worker_id) AS lost
         FROM execution e WHERE e.id = ANY(p_ids)
     ), wanted AS (
-        SELECT d.id, d.attempt, h.source, h.seq, h.worker_id, CASE
+        SELECT d.id, d.attempt, h.source, h.seq, h.worker_id, d.target AS asked, CASE
             WHEN h.source IN ('requested', 'scheduled') AND d.target IN ('cancelled', 'timed_out', 'failed') THEN d.target
             WHEN h.source = 'scheduled' AND d.target = 'requested' THEN d.target
             WHEN h.source = 'running' AND d.target IN ('cancelled', 'timed_out', 'cancelling') THEN 'cancelling'
@@ -87,7 +93,7 @@ BEGIN
             worker_id = CASE WHEN w.target = 'requested' THEN NULL ELSE e.worker_id END,
             error = CASE WHEN w.target IN ('timed_out', 'failed', 'abandoned')
                          THEN jsonb_build_object('class', coalesce(p_class, w.target::text), 'message', p_reason) ELSE e.error END,
-            cancel_reason = CASE WHEN w.target IN ('cancelling', 'cancelled') THEN coalesce(e.cancel_reason, p_reason)
+            cancel_reason = CASE WHEN w.target IN ('cancelling', 'cancelled') THEN coalesce(e.cancel_reason, cancel_reason_of(w.asked, p_reason))
                                  ELSE e.cancel_reason END,
             finished_at = CASE WHEN is_terminal(w.target) THEN now() END
         FROM wanted w

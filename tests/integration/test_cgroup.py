@@ -29,9 +29,8 @@ group = Cgroup.create(Path(os.sys.argv[1]))
 if os.fork() == 0:
     group.enter()
     os.setsid()
-    print(os.getpid(), flush=True)
-    os.close(1)
-    os.execvp("sleep", ["sleep", "1000"])  # as commands do; until then it would hold the guardian's lock, too
+    # Another program, as commands are, and told by it: until then the fork would hold the guardian's lock, too.
+    os.execvp("sh", ["sh", "-c", "echo $$; exec sleep 1000 >&-"])
 signal.pause()
 """
 

@@ -238,3 +238,12 @@ async def test_what_is_handed_back_goes_on_until_its_deadline(world: World) -> N
     await claim(world, identity)
     await world.tx.execute("UPDATE execution SET deadline = now() - interval '1 second'")
     assert await finish(world, identity, "requested", outcome="handed_back") is Status.REQUESTED
+
+
+async def test_a_cancel_ends_cancelled_whatever_words_its_reason_has(world: World) -> None:
+    (identity,) = await world.submit()
+    await world.claim(world.hand, identity)
+    await world.admit(decide={identity: "cancelled"}, reason="timed_out, says the customer")
+    told = await world.tx.fetchval("SELECT cancel_reason FROM execution WHERE id = $1", identity)
+    assert told == "cancelled: timed_out, says the customer"
+    assert await finish(world, identity, "cancelled") is Status.CANCELLED
