@@ -24,11 +24,13 @@ __all__ = [
     "RenderedHttp",
     "check",
     "check_action",
+    "field",
     "render",
     "render_command",
     "render_http",
     "render_keys",
     "render_value",
+    "texts",
 ]
 
 
@@ -49,7 +51,7 @@ def render_command(action: Action, params: Mapping[str, JsonValue]) -> list[str]
     """
     rendered = []
     for index, item in enumerate(action.command or ()):
-        with _field("command", index):
+        with field("command", index):
             rendered.append(render(item, params))
     if not rendered or not rendered[0].strip():
         raise InvalidParams("command[0]: the program to run comes out empty")
@@ -65,12 +67,12 @@ def render_http(action: Action, params: Mapping[str, JsonValue]) -> RenderedHttp
     http, headers = action.http, dict[str, str]()
     if http is None:
         raise ValueError(f"the action {action.action} is not an http action")
-    with _field("http", "url"):
+    with field("http", "url"):
         url = _url(render(http.url, params))
     for name, template in http.headers.items():
-        with _field("http", "headers", name):
+        with field("http", "headers", name):
             headers[name] = _line(render(template, params))
-    with _field("http", "body"):
+    with field("http", "body"):
         content = render_value(http.body, params)
     if content is None:
         return RenderedHttp(method=http.method, url=url, headers=headers, body=None)
@@ -88,7 +90,7 @@ def render_keys(action: Action, params: Mapping[str, JsonValue]) -> list[tuple[s
     """
     rendered: dict[str, Key] = {}
     for index, key in enumerate(action.keys):
-        with _field("keys", index, "name"):
+        with field("keys", index, "name"):
             try:
                 rendered.setdefault(key_name(render(key.name, params)), key)
             except ValueError as error:
@@ -102,25 +104,26 @@ def check_action(action: Action) -> list[Problem]:
 
 
 def _templates(action: Action) -> Iterator[tuple[Path, str]]:
-    yield from _texts(("command",), list(action.command or ()))
+    yield from texts(("command",), list(action.command or ()))
     if action.http is not None:
         yield ("http", "url"), action.http.url
-        yield from _texts(("http", "headers"), dict(action.http.headers))
-        yield from _texts(("http", "body"), action.http.body)
+        yield from texts(("http", "headers"), dict(action.http.headers))
+        yield from texts(("http", "body"), action.http.body)
     for index, key in enumerate(action.keys):
         yield ("keys", index, "name"), key.name
 
 
-def _texts(path: Path, value: JsonValue) -> Iterator[tuple[Path, str]]:
+def texts(path: Path, value: JsonValue) -> Iterator[tuple[Path, str]]:
+    """Return every text in a value, names of objects included, with its path below `path`."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _texts((*path, index), item)
+            yield from texts((*path, index), item)
     elif isinstance(value, dict):
         for name, item in value.items():
             yield (*path, name), name
-            yield from _texts((*path, name), item)
+            yield from texts((*path, name), item)
 
 
 def _line(text: str) -> str:
@@ -138,7 +141,7 @@ def _url(text: str) -> str:
 
 
 @contextmanager
-def _field(*path: str | int) -> Iterator[None]:
+def field(*path: str | int) -> Iterator[None]:
     """Put the path of the field in front of a refusal."""
     try:
         yield

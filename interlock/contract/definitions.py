@@ -6,7 +6,6 @@ adds a field changes neither; whoever changes a default changes what every store
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -19,11 +18,12 @@ from pydantic import (
     model_validator,
 )
 
-from interlock.contract.canonical import canonical_json, checksum, storable, storable_text
+from interlock.contract.canonical import storable, storable_text
 from interlock.contract.durations import seconds
 from interlock.contract.keys import MOST_OWN_KEYS, Bounds, Key, Part
 from interlock.contract.resources import Resources
 from interlock.contract.status import Status
+from interlock.contract.stored import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -203,7 +203,7 @@ class Timeouts(Part):
     total: Timeout | None = None
 
 
-class Action(Bounds):
+class Action(Bounds, Stored):
     """One action: what runs (exactly one of command, function and http), with what parameters, under which limits.
 
     `params` is a JSON Schema; its bounds are those of its own key, over all workers; `keys` are further ones, named by
@@ -268,29 +268,3 @@ class Action(Bounds):
         if self.command is not None:
             return "command"
         return "function" if self.function is not None else "http"
-
-    def canonical(self) -> str:
-        """Return the one JSON text of this definition: names sorted, fields at their default left out."""
-        content = self.model_dump(mode="json", exclude_defaults=True)
-        if "on" in content.get("retry", {}):
-            # A set has no order of its own. A field serializer would hide the default from `exclude_defaults`.
-            content["retry"]["on"].sort()
-        return canonical_json(content)
-
-    def checksum(self) -> str:
-        """Return the SHA-256 of `canonical()` in hexadecimal; equal exactly when the definitions mean the same."""
-        return checksum(self.canonical())
-
-    def to_stored(self) -> dict[str, JsonValue]:
-        """Return the JSON object that `from_stored` reads.
-
-        Defaults are left out, so that an older process can read what a newer one wrote as long as no newer feature is
-        used.
-        """
-        stored: dict[str, JsonValue] = json.loads(self.canonical())
-        return stored
-
-    @classmethod
-    def from_stored(cls, stored: object) -> Self:
-        """Read what `to_stored` wrote: the JSON object, or its text. Raises pydantic.ValidationError if it is not."""
-        return cls.model_validate_json(stored) if isinstance(stored, str | bytes) else cls.model_validate(stored)
