@@ -141,6 +141,7 @@ def test_items_are_a_list_or_a_template_that_gives_one() -> None:
     [
         ({"items": "{{ params.first }}"}, "partition.items: comes out as 1, which is not a list"),
         ({"items": "{{ params.users.x }}"}, "partition.items: params.users.x is not given"),
+        ({"items": "{{ params.users[2] }}"}, "partition.items: undefined value"),
         ({"items": "{{ params.absent }}"}, "partition.items: params.absent is not given"),
         ({"items": ["{{ params.absent }}"]}, "partition.items[0]: params.absent is not given"),
         ({"product": {"a": "a{{ params.first }}"}}, "partition.product.a: comes out as 'a1', which is not a list"),
