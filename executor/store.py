@@ -80,7 +80,7 @@ def _admission(row: Record | None) -> Admission:
 
 
 async def statuses(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Record]:
-    """Status, attempt and epoch of those executions that exist."""
+    """Kind, status, attempt and epoch of those executions that exist."""
     return {row["id"]: row for row in await tx.fetch(SQL["statuses"], list(ids))}
 
 
@@ -224,3 +224,46 @@ async def end_workers(tx: Tx) -> list[Record]:
 async def make_partitions(tx: Tx) -> int:
     """Make the history partitions of the coming weeks; returns how many were missing."""
     return int(await tx.fetchval(SQL["make_partitions"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEnd:
+    """How a batch of this epoch ends; `result` and `error` are JSON texts."""
+
+    id: UUID
+    epoch: int
+    target: Status
+    result: str
+    error: str | None
+    reason: str | None
+
+
+async def batches(tx: Tx, ids: Sequence[UUID]) -> list[Record]:
+    """Those of these executions that are open batches, as they stand."""
+    return await tx.fetch(SQL["batches"], ids)
+
+
+async def open_batches(tx: Tx, after: UUID, most: int) -> list[UUID]:
+    """Open batches behind the id `after` in which nothing happened for a while."""
+    return [row["execution_id"] for row in await tx.fetch(SQL["open_batches"], after, most)]
+
+
+async def open_children(tx: Tx, batch: UUID, most: int, *, drains: bool) -> list[UUID]:
+    """At most so many children of a batch that a cancel is still to reach; `drains`: what runs may finish."""
+    return sorted({row["id"] for row in await tx.fetch(SQL["open_children"], batch, most, drains)})
+
+
+async def end_batches(tx: Tx, ends: Sequence[BatchEnd], actor: str) -> tuple[list[Record], list[UUID]]:
+    """End batches whose every partition ended; returns the messages, and those that this call has ended."""
+    row = await tx.fetchrow(
+        SQL["end_batches"],
+        [end.id for end in ends],
+        [end.epoch for end in ends],
+        [end.target for end in ends],
+        [end.result for end in ends],
+        [end.error for end in ends],
+        [end.reason for end in ends],
+        actor,
+    )
+    assert row is not None  # noqa: S101 - an aggregate returns exactly one row
+    return list(row["messages"] or ()), list(row["ended"])

@@ -85,7 +85,10 @@ BEGIN
     ), live AS MATERIALIZED (
         SELECT pool, live_workers(pool) AS workers FROM (SELECT DISTINCT pool FROM unnest(p_moves) WHERE target = 'scheduled') p
     ), event (role, exchange, routing_key, part, body) AS (
-        SELECT p_role, 'status', 'execution.status_changed.' || target || CASE WHEN parent_id IS NULL THEN '.leaf' ELSE '.child' END,
+        SELECT p_role, 'status', 'execution.status_changed.' || target || CASE
+                   WHEN parent_id IS NOT NULL THEN '.child'
+                   WHEN attempt = 0 AND EXISTS (SELECT 1 FROM batch b WHERE b.execution_id = m.id) THEN '.parent'
+                   ELSE '.leaf' END,
                part, cloud_event('execution.status_changed', id || '/' || epoch || '/' || number, p_actor, id,
                    '{"id":"' || id || '","attempt":' || attempt || ',"epoch":' || epoch
                    || ',"from":' || coalesce('"' || source || '"', 'null') || ',"to":"' || target
@@ -128,10 +131,15 @@ BEGIN
     RETURN messages;
 END $$;
 
+-- Whether a parent still runs, in the epoch of its child. Not inlined: it is asked of children only.
+CREATE FUNCTION parent_runs(p_parent uuid, p_epoch int) RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT EXISTS (SELECT 1 FROM execution p WHERE p.id = p_parent AND p.epoch = p_epoch AND p.status = 'running')
+$$;
+
 -- The one predicate of what may be handed out. The claim by message and the claim from the table share it: what ended,
--- is cancelled, paused or not admitted is never claimable. Inlined by the planner.
+-- is cancelled, paused or not admitted is never claimable, nor is a child whose parent no longer runs. Inlined by the planner.
 CREATE FUNCTION is_claimable(e execution) RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT e.status = 'scheduled' AND e.paused_at IS NULL
+    SELECT e.status = 'scheduled' AND e.paused_at IS NULL AND (e.parent_id IS NULL OR parent_runs(e.parent_id, e.epoch))
 $$;
 
 -- How long after its claim an attempt should have ended, whatever becomes of its worker's own clock: its run timeout, its
@@ -154,5 +162,6 @@ CREATE FUNCTION lease_lives(p_worker uuid) RETURNS boolean LANGUAGE sql STABLE A
 $$;
 
 CREATE TYPE claimed AS (
-    id uuid, attempt int, failures int, action text, action_version int, params text, waited_seconds float8
+    id uuid, attempt int, failures int, action text, action_version int, params text, waited_seconds float8,
+    retry text  -- the policy of a partition's batch, where it has one
 );

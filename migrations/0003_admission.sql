@@ -57,10 +57,11 @@ BEGIN
     JOIN lane l ON l.keys = s.keys AND l.priority = s.priority;
 END $$;
 
--- Why something is cancelled, by which its end is judged later: what begins with `timed_out` was a deadline, whatever
--- words somebody who cancels may choose.
+-- Why something is cancelled, by which its end is judged later: what begins with `timed_out` was a deadline, with `failed: `
+-- a batch that gave up, whatever words somebody who cancels may choose.
 CREATE FUNCTION cancel_reason_of(p_asked status, p_reason text) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN p_asked = 'cancelled' AND starts_with(p_reason, 'timed_out') THEN 'cancelled: ' || p_reason ELSE p_reason END
+    SELECT CASE WHEN p_asked = 'cancelled' AND (starts_with(p_reason, 'timed_out') OR starts_with(p_reason, 'failed: '))
+                THEN 'cancelled: ' || p_reason ELSE p_reason END
 $$;
 
 -- Moves that the executor decides: end before it ran, cancel, give back, declare lost. Under the locks of all their keys.
@@ -97,7 +98,8 @@ BEGIN
                                  ELSE e.cancel_reason END,
             finished_at = CASE WHEN is_terminal(w.target) THEN now() END
         FROM wanted w
-        WHERE e.id = w.id AND (e.kind = 'action' OR w.source = 'requested') AND w.target IS NOT NULL AND e.status = w.source
+        WHERE e.id = w.id AND (e.kind = 'action' OR w.source = 'requested' OR w.target = 'cancelling')
+          AND w.target IS NOT NULL AND e.status = w.source
           AND (w.attempt IS NULL OR e.attempt = w.attempt)
         RETURNING ROW(e.id, e.epoch, e.moves, w.source, e.status, e.attempt, e.action, e.parent_id, e.pool, e.lane_id,
                       w.seq, p_reason, NULL, w.worker_id)::move AS m, e.started_at
@@ -540,4 +542,5 @@ BEGIN
     SELECT a.messages, a.more, a.admitted, a.released INTO messages, more, admitted, released
     FROM admit_locked(locked, touched, ended, entering, '{}', '{}', '{}', p_chunk, p_actor) a;
     messages := own || messages;
+    PERFORM count_ends(moves);
 END $$;

@@ -7,7 +7,7 @@
 -- `drop_oldest` cancels for each of them the oldest of its own lane, which may be itself. p_ids arrived just now; the
 -- caller holds the locks of p_keys, all keys of their lanes.
 CREATE FUNCTION enforce_caps(p_keys int[], p_ids uuid[], p_actor text,
-                             OUT messages message[], OUT refused uuid[], OUT refusal text[])
+                             OUT messages message[], OUT refused uuid[], OUT refusal text[], OUT ended move[])
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan AS $$
@@ -43,15 +43,17 @@ BEGIN
                         array_fill(CASE key.cap_policy WHEN 'reject' THEN 'failed' ELSE 'cancelled' END::status,
                                    ARRAY[cardinality(victims)]), reason, 'queue_full');
         messages := messages || record_moves(moves, 'executor', p_actor);
+        ended := ended || moves;
     END LOOP;
 END $$;
 
 -- Acceptance: the row is committed. Parallel arrays, one element per request; p_error holds a refusal as JSON.
--- A known id or a held idempotency key is skipped and not returned: the caller compares and answers.
+-- A known id or a held idempotency key is skipped and not returned: the caller compares and answers. Null where no request
+-- has any: p_key; p_batch, the definition of a batch; p_parent, p_child_key and p_epoch, which a child has.
 CREATE FUNCTION accept(p_id uuid[], p_action text[], p_version int[], p_pool text[], p_priority int[], p_lane bigint[],
                        p_params text[], p_hash bytea[], p_tags text[], p_not_before timestamptz[],
                        p_deadline timestamptz[], p_queue_timeout float8[], p_total_timeout float8[], p_error text[],
-                       p_key text[], p_actor text,
+                       p_key text[], p_batch text[], p_parent uuid[], p_child_key text[], p_epoch int[], p_actor text,
                        OUT accepted uuid[], OUT refused uuid[], OUT refusal text[], OUT messages message[], OUT more int[])
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -108,17 +110,28 @@ BEGIN
         RAISE EXCEPTION 'a lane was forgotten meanwhile' USING ERRCODE = 'serialization_failure';
     END IF;
 
+    IF p_parent IS NOT NULL THEN
+        -- Behind the keys, as always: a parent moves no further until its new children are committed.
+        PERFORM 1 FROM execution e WHERE e.id = ANY(p_parent) ORDER BY e.id FOR SHARE;
+    END IF;
     SELECT array_agg(CASE
                WHEN u.error IS NOT NULL THEN 'failed'
                WHEN t.execution_id IS NOT NULL THEN 'cancelled'
+               WHEN u.batch IS NOT NULL THEN 'requested'
                WHEN u.not_before > now() OR u.lane_id = ANY(gated) THEN 'requested'
                ELSE 'scheduled' END::status ORDER BY u.n),
            array_agg(t.reason ORDER BY u.n),
            array_agg(t.execution_id IS NULL AND u.error IS NULL AND u.lane_id = ANY(gated)
                      AND (u.not_before IS NULL OR u.not_before <= now()) ORDER BY u.n)
     INTO statuses, tombstones, waits
-    FROM unnest(p_id, p_error, p_not_before, p_lane) WITH ORDINALITY u(id, error, not_before, lane_id, n)
+    FROM unnest(p_id, p_error, p_not_before, p_lane, p_batch) WITH ORDINALITY u(id, error, not_before, lane_id, batch, n)
     LEFT JOIN cancel_tombstone t ON t.execution_id = u.id AND t.expires_at > now();
+    IF p_batch IS NOT NULL THEN
+        -- A batch that does not start has no children.
+        blocked := blocked || ARRAY(
+            SELECT c.id FROM unnest(p_id, p_parent) c(id, parent) JOIN unnest(p_id, statuses) p(id, status) ON p.id = c.parent
+            WHERE p.status <> 'requested' OR p.id = ANY(blocked));
+    END IF;
 
     -- The number in the lane is drawn under the key locks, by priority and arrival: it is the commit order.
     IF true = ANY(waits) THEN
@@ -129,16 +142,18 @@ BEGIN
     END IF;
 
     WITH inserted AS (
-        INSERT INTO execution (id, status, attempt, action, action_version, root_id, pool, priority, lane_id, seq,
-                               params, request_hash, tags, error, cancel_reason, not_before, deadline, scheduled_at, finished_at)
-        SELECT u.id, u.status, (u.status = 'scheduled')::int, u.action, u.version, u.id, u.pool, u.priority, u.lane_id,
-               u.seq, u.params::jsonb, u.hash, u.tags::jsonb, u.error::jsonb, u.tombstone, u.not_before,
+        INSERT INTO execution (id, kind, status, attempt, action, action_version, parent_id, root_id, child_key, epoch, pool,
+                               priority, lane_id, seq, params, request_hash, tags, error, cancel_reason, not_before, deadline,
+                               scheduled_at, finished_at)
+        SELECT u.id, CASE WHEN u.batch IS NULL THEN 'action' ELSE 'batch' END, u.status, (u.status = 'scheduled')::int,
+               u.action, u.version, u.parent, coalesce(u.parent, u.id), u.child_key, coalesce(u.epoch, 1), u.pool, u.priority,
+               u.lane_id, u.seq, u.params::jsonb, u.hash, u.tags::jsonb, u.error::jsonb, u.tombstone, u.not_before,
                least(u.deadline, now() + u.total_timeout * interval '1 second'),
                CASE WHEN u.status = 'scheduled' THEN now() END, CASE WHEN is_terminal(u.status) THEN now() END
         FROM unnest(p_id, statuses, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash, p_tags, p_error,
-                    tombstones, p_not_before, p_deadline, p_total_timeout, seqs)
+                    tombstones, p_not_before, p_deadline, p_total_timeout, seqs, p_batch, p_parent, p_child_key, p_epoch)
              u(id, status, action, version, pool, priority, lane_id, params, hash, tags, error, tombstone, not_before,
-               deadline, total_timeout, seq)
+               deadline, total_timeout, seq, batch, parent, child_key, epoch)
         WHERE u.id <> ALL(blocked)
         ORDER BY u.id
         ON CONFLICT (id) DO NOTHING
@@ -148,11 +163,11 @@ BEGIN
 
     -- Joining the arrays again costs the square of the flush; with nothing known already there is nothing to filter.
     all_new := cardinality(accepted) = cardinality(p_id);
-    SELECT array_agg(ROW(u.id, 1, 1, NULL, u.status, (u.status = 'scheduled')::int, u.action, NULL, u.pool, NULL, NULL,
-                         coalesce(u.error::jsonb ->> 'message', u.tombstone), NULL, NULL)::move ORDER BY u.n)
+    SELECT array_agg(ROW(u.id, coalesce(u.epoch, 1), 1, NULL, u.status, (u.status = 'scheduled')::int, u.action, u.parent,
+                         u.pool, NULL, NULL, coalesce(u.error::jsonb ->> 'message', u.tombstone), NULL, NULL)::move ORDER BY u.n)
     INTO moves
-    FROM unnest(p_id, statuses, p_action, p_pool, p_error, tombstones)
-         WITH ORDINALITY u(id, status, action, pool, error, tombstone, n)
+    FROM unnest(p_id, statuses, p_action, p_pool, p_error, tombstones, p_parent, p_epoch)
+         WITH ORDINALITY u(id, status, action, pool, error, tombstone, parent, epoch, n)
     WHERE all_new OR u.id = ANY(accepted);
 
     IF p_key IS NOT NULL AND NOT all_new THEN
@@ -161,7 +176,16 @@ BEGIN
         WHERE k.key = u.key AND u.id <> ALL(blocked) AND u.id <> ALL(accepted);
     END IF;
     DELETE FROM cancel_tombstone t WHERE t.execution_id = ANY(accepted);
+    IF p_batch IS NOT NULL THEN
+        INSERT INTO batch (execution_id, definition, planned_at, ended_at)
+        SELECT u.id, u.batch::jsonb, CASE WHEN NOT u.batch::jsonb ? 'partition' THEN now() END,
+               CASE WHEN is_terminal(u.status) THEN now() END
+        FROM unnest(p_id, p_batch, statuses) u(id, batch, status) WHERE u.batch IS NOT NULL AND u.id = ANY(accepted);
+    END IF;
     own := record_moves(moves, 'executor', p_actor);
+    IF p_batch IS NOT NULL THEN
+        own := own || start_batches(accepted, p_actor);
+    END IF;
     messages := own;
     INSERT INTO timer (execution_id, kind, due)
     SELECT u.id, t.kind, t.due
@@ -186,7 +210,8 @@ BEGIN
         SELECT a.messages, a.more INTO moved, more
         FROM admit_locked(strong, '{}', '{}', '{}', entered_lane, entered_first, entered_count, 500, p_actor) a;
         own := own || moved;
-        SELECT c.messages, c.refused, c.refusal INTO moved, refused, refusal FROM enforce_caps(strong, accepted, p_actor) c;
+        SELECT c.messages, c.refused, c.refusal, moves || c.ended INTO moved, refused, refusal, moves
+        FROM enforce_caps(strong, accepted, p_actor) c;
         own := own || moved;
         IF moved IS NOT NULL THEN
             -- Who gave way may have claimed room, or been the last whom a rate had to wake.
@@ -195,4 +220,5 @@ BEGIN
         END IF;
         messages := own;
     END IF;
+    PERFORM count_ends(moves);
 END $$;

@@ -1,7 +1,7 @@
 -- Why: a batch cuts work into partitions, runs each as an execution of its own, and knows at every instant how far it is.
 -- min_daemon: 0.1.0
 
--- Law 2. Each move has one owner and one guarded statement: whoever's conditional update wins has ended the batch.
+-- Law 2. Each move has one owner and one guarded statement. Whoever's conditional update wins has ended the batch.
 -- Law 5. Handling twice equals handling once: counters move in the transaction that ends the partition, by arithmetic.
 -- Law 7. A parent never holds what its children need: a batch has no keys, no place in a pool and no worker.
 
@@ -48,3 +48,237 @@ CREATE TABLE batch_lane (
     PRIMARY KEY (execution_id, lane_id)
 );
 CREATE INDEX batch_lane_of ON batch_lane (lane_id);
+
+-- The id of a child: the time of its parent, then a hash, so that the primary key refuses a repeated child, and the children
+-- of a batch are neighbours in it. The same as child_id in interlock/contract/identity.py.
+CREATE FUNCTION child_id(p_parent uuid, p_epoch int, p_key text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT encode(substring(uuid_send(p_parent) FOR 6)
+                  || set_byte(set_byte(h.bytes, 0, (get_byte(h.bytes, 0) & 15) | 112), 2, (get_byte(h.bytes, 2) & 63) | 128),
+                  'hex')::uuid
+    FROM (SELECT substring(sha256(convert_to(p_parent || '/' || p_epoch || '/' || p_key, 'UTF8')) FOR 10) AS bytes) h
+$$;
+
+-- The ids between which all children of a parent are: those of its millisecond.
+CREATE FUNCTION first_child(p_parent uuid) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT (left(p_parent::text, 13) || '-0000-0000-000000000000')::uuid
+$$;
+CREATE FUNCTION last_child(p_parent uuid) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT (left(p_parent::text, 13) || '-ffff-ffff-ffffffffffff')::uuid
+$$;
+
+-- How many partitions have ended.
+CREATE FUNCTION processed(b batch) RETURNS int LANGUAGE sql IMMUTABLE AS $$
+    SELECT b.completed + b.partial + b.failed + b.timed_out + b.cancelled + b.abandoned + b.skipped
+$$;
+
+-- Accepted batches start at once: they have no keys to wait for.
+CREATE FUNCTION start_batches(p_ids uuid[], p_actor text) RETURNS message[] LANGUAGE plpgsql AS $$
+DECLARE
+    moves move[];
+BEGIN
+    WITH moved AS (
+        UPDATE execution e SET status = 'running', moves = e.moves + 1, started_at = now()
+        WHERE e.id = ANY(p_ids) AND e.kind = 'batch' AND e.status = 'requested' RETURNING e.*
+    )
+    SELECT array_agg(ROW(m.id, m.epoch, m.moves, 'requested', m.status, m.attempt, m.action, m.parent_id, m.pool, NULL, NULL,
+                         NULL, NULL, NULL)::move) INTO moves FROM moved m;
+    RETURN record_moves(moves, 'executor', p_actor);
+END $$;
+
+-- Partitions that ended are counted, in the transaction that ended them and as its last statement: one update for each
+-- batch of a flush, in the order of ids, because the lock of a counter lasts until the commit. The planning is no partition.
+CREATE FUNCTION count_ends(p_moves move[]) RETURNS void LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    parents uuid[] := ARRAY(SELECT DISTINCT m.parent_id FROM unnest(p_moves) m
+                            WHERE m.parent_id IS NOT NULL AND is_terminal(m.target));
+BEGIN
+    IF cardinality(parents) = 0 THEN
+        RETURN;
+    END IF;
+    PERFORM 1 FROM batch b WHERE b.execution_id = ANY(parents) ORDER BY b.execution_id FOR NO KEY UPDATE;
+    UPDATE batch b
+    SET completed = b.completed + n.completed, partial = b.partial + n.partial, failed = b.failed + n.failed,
+        timed_out = b.timed_out + n.timed_out, cancelled = b.cancelled + n.cancelled,
+        abandoned = b.abandoned + n.abandoned, skipped = b.skipped + n.skipped, progressed_at = now()
+    FROM (SELECT m.parent_id,
+                 count(*) FILTER (WHERE m.target = 'completed')::int AS completed,
+                 count(*) FILTER (WHERE m.target = 'partial')::int AS partial,
+                 count(*) FILTER (WHERE m.target = 'failed')::int AS failed,
+                 count(*) FILTER (WHERE m.target = 'timed_out')::int AS timed_out,
+                 count(*) FILTER (WHERE m.target = 'cancelled')::int AS cancelled,
+                 count(*) FILTER (WHERE m.target = 'abandoned')::int AS abandoned,
+                 count(*) FILTER (WHERE m.target = 'skipped')::int AS skipped
+          FROM unnest(p_moves) m JOIN execution e ON e.id = m.id
+          WHERE m.parent_id IS NOT NULL AND is_terminal(m.target) AND e.child_key <> '$plan'
+          GROUP BY m.parent_id) n
+    WHERE b.execution_id = n.parent_id;
+END $$;
+
+-- Say again where a batch stands, so that an executor looks at it.
+CREATE FUNCTION nudge_batch(p_batch uuid, p_actor text) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO outbox (role, exchange, routing_key, events, body)
+    SELECT 'executor', 'status', 'execution.status_changed.' || e.status || '.parent', 1,
+           cloud_event('execution.status_changed', e.id || '/' || e.epoch || '/' || e.moves, p_actor, e.id,
+               '{"id":"' || e.id || '","attempt":' || e.attempt || ',"epoch":' || e.epoch || ',"from":"' || t.source
+               || '","to":"' || e.status || '","action":' || to_json(e.action) || ',"parent_id":null}')
+    FROM execution e JOIN execution_transition t ON t.execution_id = e.id AND t.move = e.moves
+    WHERE e.id = p_batch AND t.source IS NOT NULL
+$$;
+
+-- New partitions of a running batch, accepted like anything else. Who adds them cannot publish what the executors owe, so
+-- the messages are left to their sweep. Acceptance has locked the batch's execution, which keeps it where it is.
+-- Returns those that are new (a key that is there already is not made again), or null for a batch that takes none. Done again
+-- when that turns out to have changed meanwhile.
+CREATE FUNCTION add_partitions(p_batch uuid, p_id uuid[], p_child_key text[], p_action text[], p_version int[], p_pool text[],
+                               p_priority int[], p_lane bigint[], p_params text[], p_hash bytea[], p_error text[],
+                               p_queue_timeout float8[], p_total_timeout float8[], p_actor text,
+                               OUT added uuid[], OUT more int[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    n int := cardinality(p_id);
+    batch_epoch int;
+    messages message[];
+BEGIN
+    SELECT b.epoch INTO batch_epoch FROM batch b JOIN execution e ON e.id = b.execution_id
+    WHERE b.execution_id = p_batch AND b.sealed_at IS NULL AND e.status = 'running' AND e.epoch = b.epoch;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT a.accepted, a.messages, a.more INTO added, messages, more
+    FROM accept(p_id, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash,
+                array_fill('[]'::text, ARRAY[n]), array_fill(NULL::timestamptz, ARRAY[n]),
+                array_fill(NULL::timestamptz, ARRAY[n]), p_queue_timeout, p_total_timeout, p_error, NULL, NULL,
+                array_fill(p_batch, ARRAY[n]), p_child_key, array_fill(batch_epoch, ARRAY[n]), p_actor) a;
+    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id = m.id;
+    INSERT INTO batch_lane (execution_id, lane_id)
+    SELECT DISTINCT p_batch, lane FROM unnest(p_lane) lane WHERE lane IS NOT NULL ORDER BY 2 ON CONFLICT DO NOTHING;
+    UPDATE batch b SET total = b.total + cardinality(added)
+    WHERE b.execution_id = p_batch AND b.sealed_at IS NULL AND b.epoch = batch_epoch AND EXISTS (
+        SELECT 1 FROM execution e WHERE e.id = p_batch AND e.epoch = batch_epoch AND e.status = 'running');
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the batch was sealed or cancelled meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
+END $$;
+
+-- A step of the planning, by the attempt that holds the fence: the next partitions, the cursor behind them, and with the last
+-- step the seal (an open batch stays open). Whoever comes behind finds its place taken, which is no error: null.
+CREATE FUNCTION plan_chunk(p_plan uuid, p_attempt int, p_worker uuid, p_cursor bigint, p_items int, p_digest text,
+                           p_whole boolean, p_id uuid[], p_child_key text[], p_action text[], p_version int[], p_pool text[],
+                           p_priority int[], p_lane bigint[], p_params text[], p_hash bytea[], p_error text[],
+                           p_queue_timeout float8[], p_total_timeout float8[], p_actor text,
+                           OUT added uuid[], OUT more int[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    of_batch uuid;
+BEGIN
+    SELECT e.parent_id INTO of_batch FROM execution e JOIN batch b ON b.execution_id = e.parent_id
+    WHERE e.id = p_plan AND e.status = 'running' AND e.attempt = p_attempt AND e.worker_id = p_worker AND lease_lives(p_worker)
+      AND e.epoch = b.epoch AND b.plan_cursor = p_cursor AND b.planned_at IS NULL;
+    IF of_batch IS NULL THEN
+        RETURN;
+    END IF;
+    SELECT a.added, a.more INTO added, more
+    FROM add_partitions(of_batch, p_id, p_child_key, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash,
+                        p_error, p_queue_timeout, p_total_timeout, p_actor) a;
+    IF added IS NULL THEN
+        RETURN;
+    END IF;
+    UPDATE batch b
+    SET plan_cursor = p_cursor + p_items, plan_digest = p_digest, planned_at = CASE WHEN p_whole THEN now() END,
+        sealed_at = CASE WHEN p_whole AND (coalesce((b.definition ->> 'sealed')::boolean, true) OR b.epoch > 1) THEN now() END
+    WHERE b.execution_id = of_batch AND b.plan_cursor = p_cursor AND b.planned_at IS NULL;
+    IF NOT FOUND OR cardinality(added) < cardinality(p_id) THEN
+        RAISE EXCEPTION 'a partition of this plan exists already' USING ERRCODE = 'unique_violation';
+    END IF;
+    IF p_whole THEN
+        PERFORM nudge_batch(of_batch, p_actor);
+    END IF;
+END $$;
+
+-- The retry policy of a partition, where its batch has one: it replaces that of the action.
+CREATE FUNCTION retry_of(p_parent uuid, p_key text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN p_parent IS NOT NULL AND p_key <> '$plan'
+                THEN (SELECT (b.definition -> 'retry')::text FROM batch b WHERE b.execution_id = p_parent) END
+$$;
+
+-- The present partitions of a batch that are all of what is given: of these statuses, keys and kinds of errors. Null: any.
+CREATE FUNCTION chosen_partitions(p_batch uuid, p_statuses status[], p_keys text[], p_errors text[]) RETURNS SETOF uuid
+LANGUAGE sql STABLE AS $$
+    SELECT e.id FROM execution e
+    WHERE e.id BETWEEN first_child(p_batch) AND last_child(p_batch) AND e.parent_id = p_batch AND e.child_key <> '$plan'
+      AND e.superseded_by IS NULL AND (p_statuses IS NULL OR e.status = ANY(p_statuses))
+      AND (p_keys IS NULL OR e.child_key = ANY(p_keys))
+      AND (p_errors IS NULL OR e.error ->> 'fingerprint' = ANY(p_errors) OR e.error ->> 'class' = ANY(p_errors))
+$$;
+
+-- Restart a batch that has ended: chosen partitions are superseded by new ones of the next epoch, which a new planning makes
+-- from them; all others stay and count. One transaction, guarded by the epoch that was looked at. Nothing chosen: nothing
+-- happens. The arrays p_id to p_lane describe the planning, as for acceptance.
+CREATE FUNCTION restart_batch(p_batch uuid, p_epoch int, p_statuses status[], p_keys text[], p_errors text[], p_plan uuid,
+                              p_pool text, p_priority int, p_lane bigint, p_reason text, p_actor text,
+                              OUT chosen int, OUT more int[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    moves move[];
+    messages message[];
+BEGIN
+    -- What has ended does not change, so who is chosen may be asked before anything is locked.
+    SELECT count(*) INTO chosen FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors);
+    IF chosen = 0 THEN
+        RETURN;
+    END IF;
+    SELECT a.messages, a.more INTO messages, more
+    FROM accept(ARRAY[p_plan], ARRAY['$plan'], ARRAY[NULL::int], ARRAY[p_pool], ARRAY[p_priority], ARRAY[p_lane], ARRAY['{}'],
+                ARRAY[uuid_send(p_plan)], ARRAY['[]'], ARRAY[NULL::timestamptz], ARRAY[NULL::timestamptz],
+                ARRAY[NULL::float8], ARRAY[NULL::float8], ARRAY[NULL::text], NULL, NULL, ARRAY[p_batch], ARRAY['$plan'],
+                ARRAY[p_epoch + 1], p_actor) a;
+    WITH moved AS (
+        UPDATE execution e
+        SET status = 'running', epoch = e.epoch + 1, moves = e.moves + 1, started_at = now(), finished_at = NULL, result = NULL,
+            error = NULL, cancel_reason = NULL,
+            deadline = now() + (b.definition ->> 'deadline')::float8 * interval '1 second'
+        FROM execution o JOIN batch b ON b.execution_id = o.id
+        WHERE e.id = p_batch AND o.id = e.id AND e.epoch = p_epoch AND e.kind = 'batch' AND is_terminal(e.status)
+          AND e.status = o.status AND b.planned_at IS NOT NULL
+        RETURNING e.*, o.status AS source
+    )
+    SELECT array_agg(ROW(m.id, m.epoch, m.moves, m.source, m.status, m.attempt, m.action, m.parent_id, m.pool, NULL, NULL,
+                         p_reason, NULL, NULL)::move) INTO moves FROM moved m;
+    IF moves IS NULL THEN
+        RAISE EXCEPTION 'somebody else has restarted this batch' USING ERRCODE = 'serialization_failure';
+    END IF;
+    UPDATE execution e SET superseded_by = child_id(p_batch, p_epoch + 1, e.child_key)
+    FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors) c WHERE e.id = c;
+    messages := messages || record_moves(moves, 'executor', p_actor);
+    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id = m.id;
+    INSERT INTO timer (execution_id, kind, due) SELECT e.id, 'total', e.deadline FROM execution e
+    WHERE e.id = p_batch AND e.deadline IS NOT NULL;
+    UPDATE batch b
+    SET epoch = p_epoch + 1, total = n.total, completed = n.completed, partial = n.partial, failed = n.failed,
+        timed_out = n.timed_out, cancelled = n.cancelled, abandoned = n.abandoned, skipped = n.skipped, plan_cursor = 0,
+        plan_digest = '', planned_at = NULL, sealed_at = NULL, drains = false, progressed_at = NULL, ended_at = NULL
+    FROM (SELECT count(*)::int AS total, count(*) FILTER (WHERE e.status = 'completed')::int AS completed,
+                 count(*) FILTER (WHERE e.status = 'partial')::int AS partial,
+                 count(*) FILTER (WHERE e.status = 'failed')::int AS failed,
+                 count(*) FILTER (WHERE e.status = 'timed_out')::int AS timed_out,
+                 count(*) FILTER (WHERE e.status = 'cancelled')::int AS cancelled,
+                 count(*) FILTER (WHERE e.status = 'abandoned')::int AS abandoned,
+                 count(*) FILTER (WHERE e.status = 'skipped')::int AS skipped
+          FROM execution e
+          WHERE e.id BETWEEN first_child(p_batch) AND last_child(p_batch) AND e.parent_id = p_batch AND e.child_key <> '$plan'
+            AND e.superseded_by IS NULL) n
+    WHERE b.execution_id = p_batch AND b.epoch = p_epoch;
+END $$;
+
+-- No more partitions come. Again, or for what plans still: nothing.
+CREATE FUNCTION seal_batch(p_batch uuid, p_actor text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE batch b SET sealed_at = now()
+    WHERE b.execution_id = p_batch AND b.sealed_at IS NULL AND b.ended_at IS NULL AND b.planned_at IS NOT NULL;
+    IF FOUND THEN
+        PERFORM nudge_batch(p_batch, p_actor);
+    END IF;
+    RETURN FOUND;
+END $$;

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from interlock.acceptance.requests import PLAN
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import single_statements
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from asyncpg import Pool
 
-    from interlock.acceptance.catalog import Catalog, Entry
+    from interlock.acceptance.catalog import Catalog
+    from interlock.acceptance.entries import Entry
     from interlock.adapters.outbox import Relay
     from interlock.adapters.postgres import Tx
     from interlock.adapters.subscription import Delivery, Subscription
@@ -160,7 +162,8 @@ class Claimer:
                 claim = await statement(tx)
             await reached("claim.committed")
             self._relay.offer(claim.messages)
-            entries = await self._definitions({(c["action"], c["action_version"]) for c in claim.claimed})
+            pinned = {(c["action"], c["action_version"]) for c in claim.claimed if c["action"] != PLAN}
+            entries = await self._definitions(pinned)
             for claimed in claim.claimed:
                 self._executions.start(claimed, entries.get((claimed["action"], claimed["action_version"])))
             await reached("claim.started")

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from interlock.acceptance.requests import PLAN
 from interlock.actions.rendering import render_command, render_http
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
+from interlock.contract.definitions import Retry
 from interlock.contract.errors import Refused
 from interlock.contract.status import Status
 from worker.holdings import Holding, Holdings
 from worker.outcome import Outcome, failed
+from worker.planning import PLANNING
+from worker.plans import PlanFailed
 from worker.retry import retry_delay
 from worker.runners.command import run_command
 from worker.runners.function import Context, Functions, run_function
@@ -33,9 +37,10 @@ if TYPE_CHECKING:
     import httpx
     from asyncpg import Record
 
-    from interlock.acceptance.catalog import Entry
+    from interlock.acceptance.entries import Entry
     from interlock.adapters.telemetry import Metrics
     from worker.finish import Finisher, LogWriter
+    from worker.planning import Planner
     from worker.runners.address import Guard
     from worker.runners.warm import WarmProcesses
 
@@ -110,6 +115,7 @@ class Executions:
         tasks: asyncio.TaskGroup,
         *,
         runners: Runners,
+        planner: Planner,
         holdings: Holdings,
         finisher: Finisher,
         logs: LogWriter,
@@ -117,6 +123,7 @@ class Executions:
     ) -> None:
         self._tasks = tasks
         self._runners = runners
+        self._planner = planner
         self._holdings = holdings
         self._finisher = finisher
         self._logs = logs
@@ -128,6 +135,8 @@ class Executions:
         holding = Holding(id=claimed["id"], attempt=claimed["attempt"], started_at=datetime.now(UTC))
         self._holdings.add(holding)
         self._metrics.queue_wait.labels(claimed["action"]).observe(claimed["waited_seconds"])
+        if claimed["action"] == PLAN:
+            entry = PLANNING
         self._tasks.create_task(self._story(holding, claimed, entry))
 
     async def _story(self, holding: Holding, claimed: Record, entry: Entry | None) -> None:
@@ -150,7 +159,7 @@ class Executions:
         try:
             async with asyncio.timeout(limit) as deadline:
                 await reached("execution.started")
-                outcome = await self._runners.run(entry, params, holding, LogSink(self._emit(holding)))
+                outcome = await self._run(entry, params, holding)
                 await reached("execution.ended")
                 return outcome
         except TimeoutError:
@@ -167,6 +176,15 @@ class Executions:
         except Exception as error:  # noqa: BLE001 - a delivery ends here: a bug of ours must not hold the execution
             self._log.exception("a runner failed", execution_id=str(holding.id))
             return failed(type(error).__name__, f"the worker could not run it: {error}")
+
+    async def _run(self, entry: Entry, params: dict[str, object], holding: Holding) -> Outcome:
+        sink = LogSink(self._emit(holding))
+        if entry is not PLANNING:
+            return await self._runners.run(entry, params, holding, sink)
+        try:
+            return await self._planner.run(holding, sink, self._runners.run)
+        except PlanFailed as failure:
+            return failure.outcome
 
     def _emit(self, holding: Holding) -> Callable[[LogEntry], None]:
         def emit(entry: LogEntry) -> None:
@@ -190,7 +208,8 @@ def _end(holding: Holding, claimed: Record, entry: Entry | None, outcome: Outcom
     if outcome.status is Status.CANCELLED and holding.ending != "cancelled":
         target, remembered = Status.REQUESTED, "handed_back"
     elif entry is not None:
-        wait = retry_delay(entry.action.retry, outcome, claimed["failures"], random.random())  # noqa: S311 - jitter
+        policy = entry.action.retry if claimed["retry"] is None else Retry.model_validate_json(claimed["retry"])
+        wait = retry_delay(policy, outcome, claimed["failures"], random.random())  # noqa: S311 - jitter
         if wait is not None:
             target, delay = Status.REQUESTED, wait
     failure = outcome.failure

@@ -31,6 +31,7 @@ from worker.execute import Executions, Runners
 from worker.finish import Finisher, LogWriter
 from worker.holdings import Holdings
 from worker.lease import Lease
+from worker.planning import Planner
 from worker.runners.address import Guard
 from worker.runners.command import scrubbed
 from worker.runners.function import Functions
@@ -63,6 +64,7 @@ class Service:
         self._heartbeat = heartbeat
         self._identity = uuid4()
         self._actor = f"/worker/{self._identity}"
+        self._catalog = Catalog()
         self._metrics = Metrics()
         self._readiness = Readiness("broker", "lease")
         self._notify = Notify()
@@ -121,9 +123,7 @@ class Service:
                 guard=guard,
                 inherited=scrubbed(environment()),
             )
-            executions = Executions(
-                tasks, runners=runners, holdings=self._holdings, finisher=finisher, logs=logs, metrics=self._metrics
-            )
+            executions = self._executions(tasks, runners, finisher, logs, pool)
             claimer = self._claimer(dispatch, pool, relay, executions)
             with starting():
                 lease = await self._register(lease_pool, finisher)
@@ -142,6 +142,19 @@ class Service:
                 health.close()
         threads.shutdown(wait=False, cancel_futures=True)
 
+    def _executions(
+        self, tasks: asyncio.TaskGroup, runners: Runners, finisher: Finisher, logs: LogWriter, pool: Pool[Any]
+    ) -> Executions:
+        return Executions(
+            tasks,
+            runners=runners,
+            planner=Planner(self._identity, pool=pool, catalog=self._catalog),
+            holdings=self._holdings,
+            finisher=finisher,
+            logs=logs,
+            metrics=self._metrics,
+        )
+
     def _claimer(self, dispatch: Subscription, pool: Pool[Any], relay: Relay, executions: Executions) -> Claimer:
         return Claimer(
             self._identity,
@@ -150,7 +163,7 @@ class Service:
             subscription=dispatch,
             pool=pool,
             relay=relay,
-            catalog=Catalog(),
+            catalog=self._catalog,
             holdings=self._holdings,
             executions=executions,
             metrics=self._metrics,

@@ -23,7 +23,7 @@ SQL = Statements("worker")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What one claim brought: rows of (id, attempt, failures, action, action_version, params), and messages."""
+    """What one claim brought: rows of (id, attempt, failures, action, action_version, params, …), and messages."""
 
     claimed: list[Record]
     messages: list[Record]
@@ -145,3 +145,19 @@ async def write_log(tx: Tx, lines: Sequence[LogLine]) -> None:
         [line.line for line in lines],
         [line.at for line in lines],
     )
+
+
+async def plan_standing(tx: Tx, plan: UUID) -> Record | None:
+    """Where the batch stands that this execution plans."""
+    return await tx.fetchrow(SQL["plan_standing"], plan)
+
+
+async def repeated_keys(tx: Tx, ids: Sequence[UUID]) -> str | None:
+    """The key of one of these partitions that exists already."""
+    key: str | None = await tx.fetchval(SQL["repeated_keys"], ids)
+    return key
+
+
+async def superseded(tx: Tx, batch: UUID, after: UUID, most: int) -> list[Record]:
+    """Partitions that the restart of a batch has superseded, behind the id `after`: (id, key, params)."""
+    return await tx.fetch(SQL["superseded"], batch, after, most)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from asyncpg import Record
 
     from executor.store import Admission, Parked
@@ -13,13 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, kw_only=True)
 class Outgoing:
-    """Messages to publish after the commit, keys to admit on, and what must be parked in the same transaction."""
+    """Messages to publish after the commit, keys to admit on, what must be parked with it, and batches that ended."""
 
     messages: list[Record] = field(default_factory=list)
     more: list[int] = field(default_factory=list)
     parked: list[Parked] = field(default_factory=list)
+    ended: list[UUID] = field(default_factory=list)
 
-    def add(self, admission: Admission) -> None:
-        """Take over what an admission leaves to be done."""
+    def add(self, admission: Admission | Outgoing) -> None:
+        """Take over what an admission, or another handler, leaves to be done."""
         self.messages += admission.messages
         self.more += admission.more

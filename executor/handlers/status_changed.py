@@ -1,6 +1,7 @@
 """The ExecutionManager: reacts to `execution.status_changed`.
 
-Law 5. Handling twice equals handling once. Same status again: no write, debug log, orchestration still runs.
+Law 5. Handling twice equals handling once. Same status again: no write, debug log, orchestration still runs: whatever a
+message is worth, the parent that it names is driven on.
 Law 2. Each move has one owner and one guarded statement: a row that is behind its message is moved by the guarded
 statement with its attempt, and by nothing else. It publishes no completions.
 """
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from executor import store
 from executor.handlers.outgoing import Outgoing
+from executor.handlers.parents import drive
 from executor.rules.status import Verdict, compare
 from interlock.adapters.logs import get_logger
 from interlock.contract.status import Status
@@ -41,10 +43,16 @@ class ExecutionManager:
         rows = await store.statuses(tx, {event.data.id for event in batch})
         behind: list[store.LostMove] = []
         returned: list[UUID] = []
+        parents: set[UUID] = set()
         verdicts: Counter[Verdict] = Counter()
         for event in batch:
-            verdict = _compare(rows.get(event.data.id), event)
+            row = rows.get(event.data.id)
+            verdict = _compare(row, event)
             verdicts[verdict] += 1
+            if event.data.parent_id is not None:
+                parents.add(event.data.parent_id)
+            elif row is not None and row["kind"] != "action":
+                parents.add(event.data.id)
             self._note(verdict, event)
             if verdict is Verdict.BEHIND and event.data.source is not None:
                 behind.append(_lost_move(event))
@@ -57,6 +65,8 @@ class ExecutionManager:
             returned += [move.id for move in behind if move.target is Status.REQUESTED]
         if returned:
             outgoing.add(await store.admit(tx, self._actor, entering=sorted(set(returned))))
+        if parents:
+            outgoing.add(await drive(tx, parents, self._actor))
         return outgoing
 
     def _note(self, verdict: Verdict, event: events.StatusChanged) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from executor import store
+from executor.handlers.parents import drive
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
 from interlock.contract.status import Status
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS: Final = 86_400.0
 FOLD_SECONDS: Final = 86_400.0
+CHUNK: Final = 500
 
 
 async def reconciler(context: Context) -> None:
@@ -43,6 +46,24 @@ async def reconciler(context: Context) -> None:
         await reached("reconciler.cancels_honoured")
         context.repaired("cancel", len(ids))
         context.offer(admission)
+
+
+async def batches(context: Context) -> None:
+    """Drive on the open batches in which nothing happened for a while: what told of the last thing may be lost."""
+    after = UUID(int=0)
+    while True:
+        async with context.transaction() as tx:
+            stalled = await store.open_batches(tx, after, CHUNK)
+        for identity in stalled:
+            # One transaction each: a batch to cancel locks the keys of its partitions, and keys are locked once.
+            async with context.transaction() as tx:
+                outgoing = await drive(tx, [identity], context.actor)
+            await reached("reconciler.batch_driven")
+            context.repaired("batch", len(outgoing.ended))
+            context.relay.offer(outgoing.messages)
+        if len(stalled) < CHUNK:
+            return
+        after = stalled[-1]
 
 
 async def housekeeping(context: Context) -> None:

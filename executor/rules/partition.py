@@ -1,4 +1,4 @@
-"""What the counts of a batch say: how it ends, whether it stops early, how far it is.
+"""What the counts of a batch say: how it ends, and whether it stops early.
 
 Judged on the total and at the end: a count that has not arrived yet must never look like a failure.
 """
@@ -67,11 +67,3 @@ def fails_fast(counts: Counts, fail_fast: float | None, *, sealed: bool) -> bool
     if isinstance(fail_fast, int):
         return counts.failures >= fail_fast
     return sealed and counts.total > 0 and counts.failures / counts.total >= fail_fast
-
-
-def percent(counts: Counts, *, terminal: bool) -> int:
-    """Return how much has ended, rounded down; 100 only for a batch that is `terminal` itself."""
-    if counts.total == 0:
-        return 100 if terminal else 0
-    share = 100 * counts.processed // counts.total
-    return share if terminal else min(share, 99)

@@ -22,5 +22,7 @@ WITH moved AS (
     SELECT (m).id, (m).attempt, (m).target, holder, coalesce(started_at, now()) FROM moved
     WHERE is_terminal((m).target) AND holder IS NOT NULL
     ON CONFLICT (execution_id, attempt) DO NOTHING
+), told AS (
+    SELECT actor, array_agg(m) AS moves, array_agg((m).id) AS moved FROM moved GROUP BY actor
 )
-SELECT record_moves(array_agg(m), 'executor', actor) AS messages, array_agg((m).id) AS moved FROM moved GROUP BY actor
+SELECT record_moves(moves, 'executor', actor) AS messages, moved, count_ends(moves) FROM told

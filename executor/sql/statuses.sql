@@ -1,2 +1,2 @@
 -- Where these executions stand.
-SELECT id, status::text AS status, attempt, epoch FROM execution WHERE id = ANY($1)
+SELECT id, kind, status::text AS status, attempt, epoch FROM execution WHERE id = ANY($1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from interlock.acceptance.entries import BatchEntry, Entry
 from interlock.actions.validation import Schema
 from interlock.adapters.logs import get_logger
 from interlock.adapters.statements import Statements
+from interlock.contract.batches import Batch
 from interlock.contract.definitions import Action
 
 if TYPE_CHECKING:
@@ -18,21 +20,12 @@ if TYPE_CHECKING:
 _SQL = Statements("interlock.acceptance")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One version of one action, with its schema compiled."""
-
-    action: Action
-    version: int
-    withdrawn: bool
-    schema: Schema
-
-
 class Catalog:
     """Parsed definitions of one process."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, int], Entry] = {}
+        self._batches: dict[tuple[str, int], BatchEntry] = {}
         self._log = get_logger("catalog")
 
     async def current(self, tx: Tx, names: Iterable[str]) -> dict[str, Entry]:
@@ -68,3 +61,21 @@ class Catalog:
                     action=action, version=row["version"], withdrawn=False, schema=schema
                 )
         return self._kept
+
+    async def batches(self, tx: Tx, names: Iterable[str]) -> dict[str, BatchEntry]:
+        """The current entry of each of `names` that is a registered batch (withdrawn ones included)."""
+        found: dict[str, BatchEntry] = {}
+        for row in await tx.fetch(_SQL["current_batches"], sorted(set(names))):
+            pair = (row["name"], row["version"])
+            if pair not in self._batches:
+                try:
+                    batch = Batch.from_stored(row["definition"])
+                    entry = BatchEntry(
+                        batch=batch, version=row["version"], withdrawn=False, schema=Schema(batch.params)
+                    )
+                except ValueError as error:
+                    self._log.error("a definition cannot be read", batch=row["name"], reason=str(error))
+                    continue
+                self._batches[pair] = entry
+            found[row["name"]] = replace(self._batches[pair], withdrawn=row["withdrawn"])
+        return found

@@ -13,20 +13,26 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from interlock.acceptance.entries import BatchEntry, Entry
+from interlock.actions.definition import examine_batch
 from interlock.actions.rendering import render_keys
+from interlock.actions.validation import Schema
 from interlock.contract.canonical import canonical_json, checksum, storable_text
 from interlock.contract.definitions import Name, Pool
 from interlock.contract.errors import InvalidParams, Malformed, Refused, UnknownAction
+from interlock.contract.identity import child_id
 from interlock.contract.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from interlock.acceptance.catalog import Entry
     from interlock.contract.keys import Bounds
 
+PLAN: Final = "$plan"
+"""The action and the child key of the execution that plans a batch; no definition can have this name."""
 CLOCK_SKEW: Final = timedelta(days=1)
 MAX_TAGS: Final = 50
+MOST_PROBLEMS: Final = 5
 Text = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(storable_text)]
 
 
@@ -44,6 +50,7 @@ class Request(BaseModel):
     not_before: AwareDatetime | None = None
     deadline: AwareDatetime | None = None
     pool: Pool | None = None
+    definition: dict[str, JsonValue] | None = None
     tags: Annotated[tuple[Text, ...], Field(max_length=MAX_TAGS)] = ()
 
 
@@ -62,6 +69,8 @@ class Candidate:
     """One request ready for the database: accepted by the rules, or carrying its refusal as `error`.
 
     `keys` are those of its lane, the pool among them; `hash` is the SHA-256 of what makes two requests the same.
+    `batch` is the definition of a batch, as JSON, and `plan` the execution that plans it; `parent`, `child_key` and
+    `epoch` are those of a child.
     """
 
     id: UUID
@@ -79,6 +88,11 @@ class Candidate:
     total_timeout: float | None
     idempotency_key: str | None
     error: str | None
+    batch: str | None = None
+    plan: Candidate | None = None
+    parent: UUID | None = None
+    child_key: str | None = None
+    epoch: int = 1
 
 
 def usable_id(data: dict[str, Any], now: datetime) -> UUID:
@@ -97,10 +111,12 @@ def usable_id(data: dict[str, Any], now: datetime) -> UUID:
     return identity
 
 
-def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry], names: Sequence[str] = ()) -> Candidate:
-    """Hold one request against the contract and its action. Never raises for bad input: a refusal is a candidate too.
+def judge(
+    data: dict[str, Any], identity: UUID, known: Mapping[str, Entry | BatchEntry], names: Sequence[str] = ()
+) -> Candidate:
+    """Hold one request against the contract and its definition. Never raises for bad input: it is refused as a row.
 
-    `known` maps action names to their current entries; `names` are those to suggest for a misspelled one.
+    `known` maps names to the current entries of actions and batches; `names` are those to suggest for a misspelled one.
     """
     try:
         request = Request.model_validate(data)
@@ -113,6 +129,8 @@ def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry], names: 
     try:
         entry = _entry(request, known, names)
         entry.schema.check(request.params)
+        if isinstance(entry, BatchEntry):
+            return _accepted_batch(request, digest, entry)
         return _accepted(request, digest, entry)
     except ValueError as invalid:
         return _refused(data, identity, digest, InvalidParams.code, f"params: {invalid}")
@@ -120,13 +138,23 @@ def judge(data: dict[str, Any], identity: UUID, known: dict[str, Entry], names: 
         return _refused(data, identity, digest, refusal.code, str(refusal))
 
 
-def _entry(request: Request, known: dict[str, Entry], names: Sequence[str]) -> Entry:
+def _entry(request: Request, known: Mapping[str, Entry | BatchEntry], names: Sequence[str]) -> Entry | BatchEntry:
+    if request.definition is not None:
+        return _inline(request.action, request.definition)
     entry = known.get(request.action)
     if entry is None or entry.withdrawn:
         hint = did_you_mean(request.action, names)
         fate = "was withdrawn" if entry else "is not registered"
         raise UnknownAction(f"action {request.action!r} {fate}{hint}; `interlock actions list` shows what is")
     return entry
+
+
+def _inline(name: str, definition: dict[str, JsonValue]) -> BatchEntry:
+    """The definition of a batch that the request brings itself."""
+    examined = examine_batch({**definition, "batch": name})
+    if isinstance(examined, list):
+        raise InvalidParams("definition: " + "; ".join(str(problem) for problem in examined[:MOST_PROBLEMS]))
+    return BatchEntry(batch=examined, version=None, withdrawn=False, schema=Schema(examined.params))
 
 
 def _accepted(request: Request, digest: bytes, entry: Entry) -> Candidate:
@@ -155,6 +183,59 @@ def _accepted(request: Request, digest: bytes, entry: Entry) -> Candidate:
     )
 
 
+def _accepted_batch(request: Request, digest: bytes, entry: BatchEntry) -> Candidate:
+    batch = entry.batch
+    if request.concurrency_key is not None:
+        raise InvalidParams("concurrency_key: a batch holds no slot; give its action a key, or change its max_parallel")
+    pool = request.pool or batch.pool
+    priority = batch.priority if request.priority is None else request.priority
+    plan = planned(request.id, 1, pool=pool, priority=priority, not_before=request.not_before)
+    return Candidate(
+        id=request.id,
+        action=batch.batch,
+        version=entry.version,
+        pool=pool,
+        priority=priority,
+        keys=(),
+        params=canonical_json(request.params),
+        hash=digest,
+        tags=canonical_json(list(request.tags)) if request.tags else "[]",
+        not_before=None,
+        deadline=request.deadline,
+        queue_timeout=None,
+        total_timeout=batch.deadline,
+        idempotency_key=request.idempotency_key,
+        error=None,
+        batch=batch.canonical(),
+        plan=None if batch.partition is None else plan,
+    )
+
+
+def planned(batch: UUID, epoch: int, *, pool: str, priority: int, not_before: datetime | None = None) -> Candidate:
+    """The execution that plans a batch: a leaf of its own pool, without keys, and not a partition."""
+    identity = child_id(batch, epoch, PLAN)
+    return Candidate(
+        id=identity,
+        action=PLAN,
+        version=None,
+        pool=pool,
+        priority=priority,
+        keys=(LaneKey("pool", pool),),
+        params="{}",
+        hash=identity.bytes,
+        tags="[]",
+        not_before=not_before,
+        deadline=None,
+        queue_timeout=None,
+        total_timeout=None,
+        idempotency_key=None,
+        error=None,
+        parent=batch,
+        child_key=PLAN,
+        epoch=epoch,
+    )
+
+
 def _refused(data: dict[str, Any], identity: UUID, digest: bytes, code: str, message: str) -> Candidate:
     name = data.get("action")
     params = data.get("params", {})
@@ -177,13 +258,27 @@ def _refused(data: dict[str, Any], identity: UUID, digest: bytes, code: str, mes
         queue_timeout=None,
         total_timeout=None,
         idempotency_key=None,
-        error=canonical_json({"class": code, "message": _printable(message, 1000)}),
+        error=refusal(code, message),
     )
+
+
+def refusal(code: str, message: str) -> str:
+    """The error of what is refused, as JSON."""
+    return canonical_json({"class": code, "message": _printable(message, 1000)})
 
 
 def request_hash(data: dict[str, Any]) -> bytes:
     """SHA-256 over action, parameters, keys, priority and times in canonical JSON: the same request, the same hash."""
-    told = ("action", "params", "idempotency_key", "concurrency_key", "priority", "not_before", "deadline")
+    told = (
+        "action",
+        "params",
+        "definition",
+        "idempotency_key",
+        "concurrency_key",
+        "priority",
+        "not_before",
+        "deadline",
+    )
     content = {name: data[name] for name in told if data.get(name) is not None}
     try:
         return bytes.fromhex(checksum(canonical_json(content)))

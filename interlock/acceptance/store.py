@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interlock.acceptance.requests import Candidate, LaneKey, judge, same_id, usable_id
+from interlock.acceptance.lanes import lanes
+from interlock.acceptance.requests import Candidate, judge, same_id, usable_id
 from interlock.adapters.statements import Statements
 from interlock.contract.errors import Conflict, Malformed
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from interlock.acceptance.catalog import Catalog
+    from interlock.acceptance.entries import BatchEntry, Entry
     from interlock.adapters.postgres import Tx
 
 SQL = Statements("interlock.acceptance")
@@ -87,8 +89,11 @@ async def _judge(
 ) -> list[tuple[dict[str, Any], Candidate | Malformed]]:
     # Names are ASCII; what is not has no row to look for, and some of it (NUL, half a character) the database refuses.
     wanted = {name for data in requests if isinstance(name := data.get("action"), str) and _printable_ascii(name)}
-    known = await catalog.current(tx, wanted)
-    names = await catalog.names(tx) if wanted - known.keys() else []
+    known: dict[str, Entry | BatchEntry] = {**await catalog.current(tx, wanted)}
+    names: list[str] = []
+    if missing := wanted - known.keys():
+        known |= await catalog.batches(tx, missing)
+        names = await catalog.names(tx) if missing - known.keys() else []
     judged: list[tuple[dict[str, Any], Candidate | Malformed]] = []
     for data in requests:
         try:
@@ -103,8 +108,18 @@ def _printable_ascii(text: str) -> bool:
 
 
 async def _insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
-    lanes = await _lanes(tx, candidates)
+    candidates = [*candidates, *(c.plan for c in candidates if c.plan is not None)]
+    known = await lanes(tx, candidates)
     keys = [candidate.idempotency_key for candidate in candidates]
+    batches = [candidate.batch for candidate in candidates]
+    family: tuple[list[Any] | None, ...] = (None,) * 4
+    if any(batches):
+        family = (
+            batches,
+            [c.parent for c in candidates],
+            [c.child_key for c in candidates],
+            [c.epoch for c in candidates],
+        )
     return await tx.fetchrow(  # type: ignore[return-value]  # the function always returns one row
         SQL["accept"],
         [c.id for c in candidates],
@@ -112,7 +127,7 @@ async def _insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record
         [c.version for c in candidates],
         [c.pool for c in candidates],
         [c.priority for c in candidates],
-        [lanes.get((c.keys, c.priority)) for c in candidates],
+        [known.get((c.keys, c.priority)) for c in candidates],
         [c.params for c in candidates],
         [c.hash for c in candidates],
         [c.tags for c in candidates],
@@ -122,29 +137,9 @@ async def _insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record
         [c.total_timeout for c in candidates],
         [c.error for c in candidates],
         keys if any(keys) else None,
+        *family,
         actor,
     )
-
-
-async def _lanes(tx: Tx, candidates: Sequence[Candidate]) -> dict[tuple[tuple[LaneKey, ...], int], int]:
-    wanted = list(dict.fromkeys((c.keys, c.priority) for c in candidates if c.keys))
-    if not wanted:
-        return {}
-    flat = [
-        (number, priority, key.scope, key.name, key.template, *_columns(key))
-        for number, (keys, priority) in enumerate(wanted)
-        for key in keys
-    ]
-    rows = await tx.fetch(SQL["make_lanes"], *(list(column) for column in zip(*flat, strict=True)))
-    return {wanted[row["lane"]]: row["lane_id"] for row in rows}
-
-
-def _columns(key: LaneKey) -> tuple[object, ...]:
-    names = ("lim", "cap", "cap_policy", "rate_every", "rate_burst")
-    if key.bounds is None:
-        return (None,) * len(names)
-    columns = key.bounds.columns()
-    return tuple(columns[name] for name in names)
 
 
 async def _existing(tx: Tx, candidates: Sequence[Candidate]) -> list[Record]:

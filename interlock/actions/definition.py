@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from interlock.actions.partitions import check_batch
 from interlock.actions.problems import Problem, translate
 from interlock.actions.rendering import check_action
 from interlock.actions.validation import check_schema
+from interlock.contract.batches import Batch
 from interlock.contract.definitions import Action
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,19 @@ def examine(raw: object) -> Action | list[Problem]:
     problems = [Problem(("params", *problem.path), problem.message) for problem in check_schema(action.params)]
     # A template cannot be held against a schema that is itself in doubt.
     return problems or check_action(action) or action
+
+
+def examine_batch(raw: Mapping[str, object]) -> Batch | list[Problem]:
+    """Return the batch that `raw` describes, or every problem that it has; as `examine` does.
+
+    Whether the actions that it names exist is not known here.
+    """
+    try:
+        batch = Batch.model_validate(raw)
+    except ValidationError as error:
+        return translate(error, raw)
+    problems = [Problem(("params", *problem.path), problem.message) for problem in check_schema(batch.params)]
+    return problems or check_batch(batch) or batch
 
 
 def duplicates(definitions: Iterable[Definition]) -> list[tuple[Definition, Definition]]:

@@ -20,6 +20,7 @@ from interlock.adapters import migrations
 from interlock.adapters.faults import reached
 from interlock.adapters.postgres import mapped_errors, open_pool
 from interlock.client import pools, queues, registry, store
+from interlock.client.batches import Batches
 from interlock.client.cancels import Cancels
 from interlock.client.doctor import examine
 from interlock.client.explain import explain
@@ -59,6 +60,7 @@ class Client(Cancels):
         super().__init__(pool, f"/client/{uuid7()}")
         self.poison = PoisonMessages(pool)
         self.workers = Workers(pool)
+        self.batches = Batches(pool, self._actor)
         self._catalog = Catalog()
 
     @classmethod

@@ -71,6 +71,8 @@ CHECKS: Final = (
     Check("I4", "first_in_first_out", "a lane admits in the order in which its executions entered"),
     Check("I4", "waiting_is_rows", "a key's waiting count is the number of waiting rows of its lanes"),
     Check("I4", "waiting_is_status", "exactly what is requested and has a place waits at that place"),
+    Check("I5", "counts_are_rows", "a batch's counters are the counts of its partitions"),
+    Check("I5", "batch_ends_with_its_partitions", "a batch has ended exactly when nothing of it is open or can come"),
     Check("I6", "legal_moves", "every move is a legal one, made by its owner"),
     Check("I6", "gapless_moves", "the moves of an execution are numbered without a gap"),
     Check("I6", "moves_join", "every move begins where the one before ended"),

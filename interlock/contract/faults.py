@@ -53,6 +53,9 @@ POINTS: Final[tuple[Point, ...]] = (
     Point("reconciler.claims_admitted", "executor", "room under claims is given away, committed", _UNPUBLISHED),
     Point("reconciler.slots_released", "executor", "leaked slots are released, committed", _UNPUBLISHED),
     Point("reconciler.cancels_honoured", "executor", "late cancels are honoured, committed", _UNPUBLISHED),
+    Point(
+        "reconciler.batch_driven", "executor", "a batch in which nothing happened is driven on, committed", _UNPUBLISHED
+    ),
     Point("reaper.read", "executor", "what expired leases hold is read", "nothing: any executor reads it again"),
     Point("reaper.moved", "executor", "what was lost is moved on, committed", _UNPUBLISHED),
     Point("reaper.closed", "executor", "the rows of lost workers are closed, committed", "nothing"),
@@ -67,6 +70,7 @@ POINTS: Final[tuple[Point, ...]] = (
     Point("claim.acknowledged", "worker", "the dispatch message is acknowledged", "the lease ends", can_fail=False),
     Point("execution.started", "worker", "the story of one execution begins", "the lease ends", can_fail=False),
     Point("execution.ended", "worker", "an action ended, its end is with nobody", "it is run again", can_fail=False),
+    Point("plan.committed", "worker", "a chunk of a batch's partitions is committed", "planned on by another attempt"),
     Point("finish.taken", "worker", "ends are about to be written", "the lease ends: they are run again"),
     Point("finish.committed", "worker", "ends are committed, their messages not offered", "a worker's sweep publishes"),
     Point("finish.offered", "worker", "ends are committed and offered", "a worker's sweep publishes"),

@@ -35,6 +35,7 @@ LAWS = {
         "interlock/contract/status.py",
         "executor/handlers/status_changed.py",
         "worker/finish.py",
+        "migrations/0006_batches.sql",
     ],
     "Law 3. Each message type has one publisher.": ["interlock/contract/topology.py"],
     "Law 4. Nothing is published that is not committed; nothing committed is left unpublished.": [
@@ -47,9 +48,17 @@ LAWS = {
         "executor/handlers/status_changed.py",
         "executor/rules/completion.py",
         "executor/rules/status.py",
+        "executor/handlers/parents.py",
+        "executor/rules/batch.py",
+        "worker/planning.py",
         "migrations/0003_admission.sql",
+        "migrations/0006_batches.sql",
     ],
-    "Law 7. A parent never holds what its children need": ["migrations/0003_admission.sql"],
+    "Law 7. A parent never holds what its children need": [
+        "interlock/acceptance/partitions.py",
+        "migrations/0003_admission.sql",
+        "migrations/0006_batches.sql",
+    ],
 }
 
 

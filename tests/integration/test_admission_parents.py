@@ -167,9 +167,12 @@ async def test_a_parent_that_waits_can_be_cancelled_and_the_next_one_goes(world:
 async def test_a_parent_that_runs_is_not_ended_over_the_heads_of_its_children(world: World) -> None:
     identity = await parent(world)
     await world.admit(entering=[identity])
-    for target in ("cancelled", "timed_out", "requested", "abandoned"):
+    for target in ("requested", "abandoned"):
         assert (await world.admit(decide={identity: target}))["decided"] == []
     assert await world.statuses([identity]) == ["running"]
+    for target in ("cancelled", "timed_out"):
+        await world.admit(decide={identity: target})
+        assert await world.statuses([identity]) == ["cancelling"]
 
 
 async def test_an_execution_may_have_eight_keys_and_goes_when_the_last_of_them_has_room(world: World) -> None:

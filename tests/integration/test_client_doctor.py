@@ -64,6 +64,22 @@ BROKEN: dict[str, tuple[Status, str]] = {
     ),
     "waiting_is_rows": (Status.RUNNING, "UPDATE queue SET waiting = waiting + ($1::uuid IS NOT NULL)::int"),
     "waiting_is_status": (Status.REQUESTED, "UPDATE execution SET lane_id = 1, seq = 1 WHERE id = $1"),
+    "counts_are_rows": (
+        Status.RUNNING,
+        """
+        WITH e AS (UPDATE execution SET kind = 'batch' WHERE id = $1),
+        f AS (DELETE FROM in_flight WHERE execution_id = $1)
+        INSERT INTO batch (execution_id, definition, total) VALUES ($1, '{}', 1)
+        """,
+    ),
+    "batch_ends_with_its_partitions": (
+        Status.RUNNING,
+        """
+        WITH e AS (UPDATE execution SET kind = 'batch' WHERE id = $1),
+        f AS (DELETE FROM in_flight WHERE execution_id = $1)
+        INSERT INTO batch (execution_id, definition, ended_at) VALUES ($1, '{}', now())
+        """,
+    ),
     "legal_moves": (
         Status.COMPLETED,
         "UPDATE execution_transition SET actor = '/executor/x' WHERE execution_id = $1 AND target = 'completed'",
@@ -100,6 +116,8 @@ ALSO = {
     "nothing_after_the_end": {"legal_moves", "ended_by_a_move", "last_move_is_status"},
     "ended_by_a_move": {"one_end", "in_flight_is_status", "last_move_is_status", "result_has_attempt"},
     "one_end": {"nothing_after_the_end", "legal_moves", "last_move_is_status"},
+    "counts_are_rows": {"legal_moves"},
+    "batch_ends_with_its_partitions": {"legal_moves"},
     "gapless_moves": {"ended_by_a_move"},
     "no_idle_moves": {"legal_moves", "moves_join"},
 }

@@ -302,6 +302,7 @@ FLAVOURS: Final = {
     )
 }
 PROVOKERS: Final[dict[str, dict[str, Any]]] = {
+    "part": {"function": NOTHING},
     "wide": {
         "function": NOTHING,
         "keys": [{"name": "wide", "limit": 40}, {"name": "lane/{{ params.lane }}", "limit": 1}],
@@ -399,6 +400,25 @@ async def _sudden_room(stage: Stage) -> None:
     await connection.execute("""SELECT set_queue('leaf', 'wide', '{"lim": 40}')""")
 
 
+async def _planned_batch(stage: Stage) -> None:
+    """Let a worker plan."""
+    plan = {"range": {"from": 1, "to": 3, "step": 1}}
+    await stage.ask([{"action": "cut", "definition": {"partition": plan, "run": {"action": "part"}}}])
+
+
+async def _idle_batch(stage: Stage) -> None:
+    """Let a batch be open in which nothing happens."""
+    if not await stage.deployment.connection.fetchval("SELECT count(*) FROM batch WHERE sealed_at IS NULL"):
+        await stage.ask([{"action": "cut", "definition": {"sealed": False, "run": {"action": "part"}}}])
+
+
+async def _seal_all(stage: Stage) -> None:
+    seal = (
+        "SELECT seal_batch(execution_id, '/client/test') FROM batch WHERE sealed_at IS NULL AND planned_at IS NOT NULL"
+    )
+    await stage.deployment.connection.execute(seal)
+
+
 PROVOCATIONS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
     **{point.name: _dead_letters for point in POINTS if point.name.startswith("dead.")},
     # One that hears no completions, because slots were to leak, would never come to what it does with them.
@@ -410,9 +430,12 @@ PROVOCATIONS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
     "reconciler.claims_admitted": _pairs,
     "reconciler.slots_released": _lost_completions,
     "reconciler.cancels_honoured": _late_cancel,
+    "reconciler.batch_driven": _idle_batch,
     "reaper.moved": _lost_worker,
+    "plan.committed": _planned_batch,
 }
 RESTORATIONS: Final[dict[str, Callable[[Stage], Awaitable[None]]]] = {
     "reconciler.slots_released": _completions_again,
+    "reconciler.batch_driven": _seal_all,
     "reaper.moved": _no_victim,
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from executor.rules.partition import Counts, fails_fast, outcome, percent
+from executor.rules.partition import Counts, fails_fast, outcome
 from interlock.contract.batches import Outcome
 from interlock.contract.status import Status
 
@@ -115,12 +115,3 @@ def test_a_batch_stops_early_when_so_many_failed(
     for bad in BAD:
         assert fails_fast(Counts(total=total, **{bad: failures}), limit, sealed=sealed) is expected
     assert not fails_fast(Counts(total=9, completed=2, partial=2, cancelled=3, skipped=2), limit or 1, sealed=sealed)
-
-
-def test_it_stands_at_100_percent_only_when_it_has_ended() -> None:
-    for total in range(1, 1001):
-        assert percent(Counts(total=total, completed=total), terminal=True) == 100
-        assert percent(Counts(total=total, completed=total), terminal=False) == 99
-        assert percent(Counts(total=total, completed=total - 1), terminal=True) < 100
-    assert percent(Counts(total=3, completed=1, failed=1), terminal=False) == 66
-    assert (percent(Counts(total=0), terminal=False), percent(Counts(total=0), terminal=True)) == (0, 100)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.acceptance.catalog import Entry
+from interlock.acceptance.entries import Entry
 from interlock.acceptance.requests import CLOCK_SKEW, Candidate, judge, request_hash, same_id, usable_id
 from interlock.actions.validation import Schema
 from interlock.contract.definitions import Action

@@ -17,5 +17,5 @@ WITH moved AS (
 SELECT record_moves(array_agg(ROW(id, epoch, moves, 'scheduled', status, attempt, action, parent_id, pool, NULL, NULL, NULL,
                                   NULL, $1)::move), 'worker', $4) AS messages,
        array_agg(ROW(id, attempt, failures, action, action_version, params::text,
-                     extract(epoch FROM now() - requested_at))::claimed) AS claimed
+                     extract(epoch FROM now() - requested_at), retry_of(parent_id, child_key))::claimed) AS claimed
 FROM moved

@@ -34,11 +34,13 @@ WITH moved AS (
            fingerprint, exit_code, started_at
     FROM moved
     ON CONFLICT (execution_id, attempt) DO NOTHING
+), told AS (
+    SELECT array_agg(ROW(id, epoch, moves, source, status, attempt, action, parent_id, pool, NULL, NULL,
+                         CASE WHEN status = 'requested' THEN outcome
+                              WHEN source = 'running' AND target = 'requested'
+                              THEN outcome || ', and a retry would begin after the deadline' END,
+                         not_before, $1)::move) AS moves,
+           coalesce(array_agg(id), '{}') AS moved, coalesce(array_agg(status::text), '{}') AS stands
+    FROM moved
 )
-SELECT record_moves(array_agg(ROW(id, epoch, moves, source, status, attempt, action, parent_id, pool, NULL, NULL,
-                                  CASE WHEN status = 'requested' THEN outcome
-                                       WHEN source = 'running' AND target = 'requested'
-                                       THEN outcome || ', and a retry would begin after the deadline' END,
-                                  not_before, $1)::move), 'worker', $14) AS messages,
-       coalesce(array_agg(id), '{}') AS moved, coalesce(array_agg(status::text), '{}') AS stands
-FROM moved
+SELECT record_moves(moves, 'worker', $14) AS messages, moved, stands, count_ends(moves) FROM told

@@ -7,7 +7,8 @@ WITH kind AS (
 ), illegal AS (
     SELECT k.* FROM kind k LEFT JOIN unnest($1::text[], $2::text[], $3::text[], $4::text[]) legal(source, target, owner, subject)
       ON legal.source = coalesce(k.source::text, '') AND legal.target = k.target::text
-     AND legal.owner = CASE split_part(k.actor, '/', 2) WHEN 'client' THEN 'executor' ELSE split_part(k.actor, '/', 2) END
+     AND legal.owner = CASE WHEN split_part(k.actor, '/', 2) IN ('client', 'plan') THEN 'executor'
+                            ELSE split_part(k.actor, '/', 2) END
      AND legal.subject = CASE WHEN k.parent THEN 'parent' ELSE 'leaf' END
     WHERE legal.target IS NULL
 )

@@ -1,0 +1,1 @@
+SELECT seal_batch($1, $2)

@@ -1,0 +1,196 @@
+"""Plans a batch: turns its definition into partitions, a chunk at a time, each in one transaction with the cursor.
+
+Law 5. Handling twice equals handling once: the cursor moves with the partitions, so that another attempt goes on where
+this one stopped, and must find the same keys before it. Memory is that of one chunk, however long the plan.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from interlock.acceptance.entries import Entry
+from interlock.acceptance.partitions import Parent, Step, partition_candidate, plan_chunk
+from interlock.acceptance.requests import PLAN
+from interlock.actions.validation import Schema
+from interlock.adapters.faults import reached
+from interlock.adapters.logs import get_logger
+from interlock.adapters.postgres import BadData, single_statements, transaction
+from interlock.contract.batches import Batch
+from interlock.contract.definitions import Action, Retry
+from interlock.contract.errors import Refused, Transient
+from worker import store
+from worker.outcome import Outcome, failed, settle
+from worker.plans import Plan, of_action, of_items, of_superseded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+    from asyncpg import Pool, Record
+
+    from interlock.acceptance.catalog import Catalog
+    from interlock.acceptance.requests import Candidate
+    from worker.holdings import Holding
+    from worker.plans import Item, RunAction
+    from worker.runners.logsink import LogSink
+
+CHUNK: Final = 5_000
+SLICE: Final = 250
+"""Partitions that are made before the loop may turn to something else: the renewal of the lease among it."""
+DATABASE_PAUSE_SECONDS: Final = 1.0
+HOPELESS: Final = ("DuplicatePartition", "PlanChanged", "unknown_action", "invalid_params", "PlanUnreadable")
+PLANNING: Final = Entry(
+    # Not validated: no definition can have this name, or run nothing.
+    action=Action.model_construct(action=PLAN, retry=Retry(max_attempts=3, not_errors=HOPELESS)),
+    version=0,
+    withdrawn=False,
+    schema=Schema({"type": "object"}),
+)
+"""What stands in for the definition of an execution that plans."""
+
+
+class Place(NamedTuple):
+    """Where a plan stands: how many of its items are partitions, and the digest over their keys."""
+
+    cursor: int
+    digest: str
+
+
+class Planner:
+    """Runs the executions that plan. Writes partitions through one database function, which checks the fence."""
+
+    def __init__(self, worker: UUID, *, pool: Pool[Any], catalog: Catalog) -> None:
+        self._worker = worker
+        self._pool = pool
+        self._catalog = catalog
+        self._log = get_logger("planning")
+
+    async def run(self, holding: Holding, sink: LogSink, run: RunAction) -> Outcome:
+        """Plan to the end, from where another attempt stopped."""
+        standing = await self._standing(holding)
+        if standing is None or not standing["runs"]:
+            return failed("BatchEnded", "the batch no longer runs")
+        if standing["planned"]:
+            return settle({"partitions": standing["cursor"]})
+        parent = Parent(standing["batch"], standing["epoch"], Batch.from_stored(standing["definition"]))
+        entry = await self._action(parent.batch)
+        params = orjson.loads(standing["params"])
+        if parent.epoch > 1:
+            plan = of_superseded(self._pool, parent.id, CHUNK)
+        elif parent.batch.partition is not None and parent.batch.partition.action is not None:
+            plan = await of_action(parent.batch, params, holding, sink, run, self._current)
+        else:
+            plan = of_items(parent.batch, params)
+        return await self._plan(plan, parent, entry, holding, Place(standing["cursor"], standing["digest"]))
+
+    async def _plan(self, plan: Plan, parent: Parent, entry: Entry, holding: Holding, place: Place) -> Outcome:
+        hasher, seen, cursor = hashlib.sha256(), 0, place.cursor
+        async with plan.opened() as items:
+            async for chunk, whole in _chunks(items):
+                known = min(len(chunk), max(0, place.cursor - seen))
+                _add(hasher, chunk[:known])
+                if known and seen + known == place.cursor and hasher.hexdigest() != place.digest:
+                    return failed("PlanChanged", f"the first {place.cursor} items are not those of the attempt before")
+                seen += len(chunk)
+                fresh = chunk[known:]
+                _add(hasher, fresh)
+                if not fresh and not whole:
+                    continue
+                step = Step(holding.id, holding.attempt, self._worker, cursor, len(fresh), hasher.hexdigest(), whole)
+                partitions = await _candidates(parent, entry, fresh)
+                if (problem := await self._commit(step, partitions, holding)) is not None:
+                    return problem
+                cursor += len(fresh)
+                await reached("plan.committed")
+        if cursor < place.cursor:
+            return failed("PlanChanged", f"the plan has {seen} items, the attempt before had found {place.cursor}")
+        self._log.info("planned", batch=str(parent.id), partitions=cursor)
+        return settle({"partitions": cursor})
+
+    async def _commit(self, step: Step, partitions: Sequence[Candidate], holding: Holding) -> Outcome | None:
+        """Commit one step, whatever the database does meanwhile; returns what ends the planning, or None."""
+        if repeated := _repeated(partitions):
+            return failed("DuplicatePartition", f"the partition {repeated!r} is in the plan twice: make its key unique")
+        while True:
+            try:
+                async with transaction(self._pool) as tx:
+                    taken = await plan_chunk(tx, step, partitions, f"/plan/{step.plan}")
+            except BadData as error:
+                return await self._refused(partitions, error)
+            except Transient as error:
+                self._log.warning("planning waits for the database", reason=str(error))
+                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+                continue
+            if taken:
+                return None
+            standing = await self._standing(holding)
+            if standing is not None and standing["cursor"] == step.cursor + step.items and step.items:
+                return None  # An earlier try was committed, and its answer was lost.
+            return failed("BatchEnded", "the batch no longer runs, or another attempt plans it")
+
+    async def _refused(self, partitions: Sequence[Candidate], error: BadData) -> Outcome:
+        async with single_statements(self._pool) as tx:
+            key = await store.repeated_keys(tx, [partition.id for partition in partitions])
+        if key is not None:
+            return failed("DuplicatePartition", f"the partition {key!r} is in the plan twice: make its key unique")
+        return failed("PlanUnreadable", f"a partition cannot be stored: {error}")
+
+    async def _standing(self, holding: Holding) -> Record | None:
+        while True:
+            try:
+                async with single_statements(self._pool) as tx:
+                    return await store.plan_standing(tx, holding.id)
+            except Transient as error:
+                self._log.warning("planning waits for the database", reason=str(error))
+                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+
+    async def _action(self, batch: Batch) -> Entry:
+        return await self._current(batch.run.action)
+
+    async def _current(self, name: str) -> Entry:
+        async with single_statements(self._pool) as tx:
+            entry = (await self._catalog.current(tx, [name])).get(name)
+        if entry is None or entry.withdrawn:
+            raise _UnknownAction(f"action {name!r} is not registered; `interlock actions list` shows what is")
+        return entry
+
+
+class _UnknownAction(Refused):
+    code = "unknown_action"
+
+
+async def _chunks(items: AsyncIterator[Item]) -> AsyncIterator[tuple[list[Item], bool]]:
+    """Cut into chunks, and tell which is the last; a plan without items is one empty chunk."""
+    chunk: list[Item] = []
+    async for item in items:
+        if len(chunk) == CHUNK:
+            yield chunk, False
+            chunk = []
+        chunk.append(item)
+    yield chunk, True
+
+
+def _add(hasher: Any, items: Sequence[Item]) -> None:  # noqa: ANN401 - hashlib names no type
+    for item in items:
+        hasher.update(item.key.encode() + b"\0")
+
+
+async def _candidates(parent: Parent, entry: Entry, items: Sequence[Item]) -> list[Candidate]:
+    made: list[Candidate] = []
+    for start in range(0, len(items), SLICE):
+        made += [partition_candidate(parent, entry, item.key, item.params) for item in items[start : start + SLICE]]
+        await asyncio.sleep(0)
+    return made
+
+
+def _repeated(partitions: Sequence[Candidate]) -> str | None:
+    seen: set[UUID] = set()
+    for partition in partitions:
+        if partition.id in seen:
+            return partition.child_key
+        seen.add(partition.id)
+    return None

@@ -1,0 +1,170 @@
+"""Where the items of a plan come from: a definition, what an action gave, what a restart superseded. Makes no child."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import ExitStack, asynccontextmanager
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from interlock.actions.partitions import Partitioner, items
+from interlock.actions.templates import render_value
+from interlock.adapters.postgres import single_statements
+from interlock.contract.errors import Refused
+from interlock.contract.status import Status
+from worker import store
+from worker.runners.logsink import LogSink
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from asyncpg import Pool
+    from pydantic import JsonValue
+
+    from interlock.acceptance.entries import Entry
+    from interlock.contract.batches import Batch
+    from worker.holdings import Holding
+    from worker.outcome import Outcome
+    from worker.runners.logsink import Stream
+
+    RunAction = Callable[[Entry, dict[str, Any], Holding, LogSink], Awaitable[Outcome]]
+
+SLICE: Final = 250
+
+
+class Item(NamedTuple):
+    """One partition to be: its key, and the parameters of its action."""
+
+    key: str
+    params: dict[str, JsonValue]
+
+
+class Plan:
+    """A sequence of items that is read once, from its beginning."""
+
+    def __init__(self, open_items: Callable[[], AsyncIterator[Item]], close: Callable[[], None] = lambda: None) -> None:
+        self._open_items = open_items
+        self._close = close
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[AsyncIterator[Item]]:
+        """The items; what they were read from is closed on leaving."""
+        try:
+            yield self._open_items()
+        finally:
+            self._close()
+
+
+class PlanUnreadable(Refused):
+    """What an action gave as a plan is none."""
+
+    code = "PlanUnreadable"
+
+
+def of_items(batch: Batch, params: dict[str, JsonValue]) -> Plan:
+    """The items that the definition names."""
+    return Plan(lambda: _rendered(batch, params, items(batch, params)))
+
+
+async def of_action(
+    batch: Batch,
+    params: dict[str, JsonValue],
+    holding: Holding,
+    sink: LogSink,
+    run: RunAction,
+    current: Callable[[str], Awaitable[Entry]],
+) -> Plan:
+    """Run the planner of a batch; what a command prints is one JSON value per line, what else it returns is a list.
+
+    Everything is read once before the first partition is made, so that a broken line leaves nothing half planned.
+    """
+    assert batch.partition is not None and batch.partition.action is not None  # noqa: S101, PT018 - the caller looked
+    entry = await current(batch.partition.action)
+    given = render_value(dict(batch.partition.params), params)
+    with ExitStack() as stack:
+        spool = stack.enter_context(tempfile.TemporaryFile())
+        lines = Spool(spool, sink)
+        outcome = await run(entry, given, holding, lines)  # type: ignore[arg-type] # a mapping stays one
+        _keep(outcome, spool, printed=entry.action.command is not None)
+        await asyncio.to_thread(_check, spool)
+        # From here on the plan closes it.
+        return Plan(lambda: _rendered(batch, params, _values(spool)), stack.pop_all().close)
+
+
+def of_superseded(pool: Pool[Any], batch: UUID, most: int) -> Plan:
+    """What the restart of a batch has superseded, to be made again as it was."""
+
+    async def read() -> AsyncIterator[Item]:
+        after = UUID(int=0)
+        while True:
+            async with single_statements(pool) as tx:
+                rows = await store.superseded(tx, batch, after, most)
+            for row in rows:
+                yield Item(row["key"], orjson.loads(row["params"]))
+            if len(rows) < most:
+                return
+            after = rows[-1]["id"]
+
+    return Plan(read)
+
+
+class PlanFailed(Exception):
+    """The planner of a batch did not complete; `outcome` is how it ended."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(str(outcome.status))
+        self.outcome = outcome
+
+
+class Spool(LogSink):
+    """Takes what a planner prints into a file, and leaves the rest to the log."""
+
+    def __init__(self, file: IO[bytes], log: LogSink) -> None:
+        super().__init__(lambda _entry: None)
+        self._file = file
+        self._log = log
+
+    def write(self, stream: Stream, line: str) -> None:
+        """Keep a line of the plan, or log it."""
+        if stream == "stdout":
+            self._file.write(line.encode(errors="surrogateescape") + b"\n")
+        else:
+            self._log.write(stream, line)
+
+
+def _keep(outcome: Outcome, spool: IO[bytes], *, printed: bool) -> None:
+    if outcome.status is not Status.COMPLETED:
+        raise PlanFailed(outcome)
+    if printed:
+        return
+    if not isinstance(outcome.result, list):
+        raise PlanUnreadable("the planner returned no list: return one, or print one JSON value per line")
+    spool.writelines(orjson.dumps(value) + b"\n" for value in outcome.result)
+
+
+def _check(spool: IO[bytes]) -> None:
+    for _ in _values(spool):
+        pass
+
+
+def _values(spool: IO[bytes]) -> Iterator[JsonValue]:
+    spool.seek(0)
+    for number, line in enumerate(spool, start=1):
+        if line.isspace():
+            continue
+        try:
+            yield orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            shown = line[:80].decode(errors="replace").strip()
+            raise PlanUnreadable(f"line {number:,} of the plan is not JSON: {error} (in {shown!r})") from error
+
+
+async def _rendered(batch: Batch, params: dict[str, JsonValue], values: Iterator[JsonValue]) -> AsyncIterator[Item]:
+    partitioner = Partitioner(batch, params)
+    for number, value in enumerate(values, start=1):
+        yield Item(*partitioner.partition(value, number))
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
