@@ -77,5 +77,6 @@ class Catalog:
                     self._log.error("a definition cannot be read", batch=row["name"], reason=str(error))
                     continue
                 self._batches[pair] = entry
-            found[row["name"]] = replace(self._batches[pair], withdrawn=row["withdrawn"])
+            kept = self._batches[pair]
+            found[row["name"]] = replace(kept, withdrawn=True) if row["withdrawn"] else kept
         return found

@@ -107,7 +107,7 @@ def _definition(function: Callable[..., object]) -> Definition:
     if not isinstance(found, Action):
         raise TypeError(f"{ATTRIBUTE} of {function!r} is not an Action; only @action sets it")
     file, line = _place(function)
-    return Definition(action=found, file=file, line=line)
+    return Definition(content=found, file=file, line=line)
 
 
 def _place(function: Callable[..., object]) -> tuple[str, int]:

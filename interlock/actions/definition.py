@@ -1,9 +1,9 @@
-"""An action together with where it was written, so that every complaint about it can say so. Reads no file."""
+"""A definition together with where it was written, so that every complaint about it can say so. Reads no file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
@@ -17,18 +17,32 @@ from interlock.contract.definitions import Action
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+_ARTICLES = {"action": "an action", "batch": "a batch"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A usable action, the file it was found in and the line (from 1) where it begins."""
+    """A usable action or batch, the file it was found in and the line (from 1) where it begins."""
 
-    action: Action
+    content: Action | Batch
     file: str
     line: int
 
     @property
+    def kind(self) -> Literal["action", "batch"]:
+        """What is defined."""
+        return "action" if isinstance(self.content, Action) else "batch"
+
+    @property
+    def action(self) -> Action:
+        """The action. Raises TypeError for another kind."""
+        if not isinstance(self.content, Action):
+            raise TypeError(f"{self.place} defines the batch {self.content.name}, not an action")
+        return self.content
+
+    @property
     def place(self) -> str:
-        """Where the action was written: `file:line`."""
+        """Where it was written: `file:line`."""
         return f"{self.file}:{self.line}"
 
 
@@ -57,9 +71,25 @@ def examine_batch(raw: Mapping[str, object]) -> Batch | list[Problem]:
     try:
         batch = Batch.model_validate(raw)
     except ValidationError as error:
-        return translate(error, raw)
+        return translate(error, raw, Batch)
     problems = [Problem(("params", *problem.path), problem.message) for problem in check_schema(batch.params)]
     return problems or check_batch(batch) or batch
+
+
+def examine_document(raw: object) -> Action | Batch | list[Problem]:
+    """Return what a document defines, told by whether it has the field `action` or `batch`; or its problems."""
+    if not isinstance(raw, dict):
+        return examine(raw)
+    if "action" in raw and "batch" in raw:
+        return [Problem(("batch",), "a document defines an action or a batch, not both; put `---` between the two")]
+    # Without either it is what it looks like; that its name is missing is among the problems then.
+    is_batch = "action" not in raw and ("batch" in raw or {"run", "partition"} & raw.keys())
+    return examine_batch(raw) if is_batch else examine(raw)
+
+
+def actions_of(definitions: Iterable[Definition]) -> list[Action]:
+    """Return the actions among `definitions`."""
+    return [each.content for each in definitions if isinstance(each.content, Action)]
 
 
 def duplicates(definitions: Iterable[Definition]) -> list[tuple[Definition, Definition]]:
@@ -68,7 +98,7 @@ def duplicates(definitions: Iterable[Definition]) -> list[tuple[Definition, Defi
     return [
         (earlier, definition)
         for definition in definitions
-        if (earlier := first.setdefault(definition.action.action, definition)) is not definition
+        if (earlier := first.setdefault(definition.content.name, definition)) is not definition
     ]
 
 
@@ -88,8 +118,9 @@ def disagreements(actions: Iterable[Action]) -> list[str]:
 
 
 def repeats(definitions: Iterable[Definition]) -> list[str]:
-    """Return a line for each definition whose name an earlier one has, naming both places."""
+    """Return a line for each definition whose name an earlier one has, of whatever kind, naming both places."""
     return [
-        f"{later.place}: the action {later.action.action} is already defined at {first.place}; rename or remove one"
+        f"{later.place}: the {later.kind} {later.content.name} is already defined at {first.place}"
+        f"{'' if first.kind == later.kind else f', as {_ARTICLES[first.kind]}'}; rename or remove one"
         for first, later in duplicates(definitions)
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interlock.actions.definition import Definition, examine, repeats
+from interlock.actions.definition import Definition, examine_document, repeats
 from interlock.actions.documents import Located, read_documents
 from interlock.actions.problems import Problem
 from interlock.contract.errors import InvalidDefinition
@@ -19,8 +19,8 @@ _SUFFIXES = frozenset({".yaml", ".yml"})
 def load(folder: Path) -> list[Definition]:
     """Return the definitions in the `*.yaml` and `*.yml` files of `folder`, by file name and line.
 
-    Hidden files and folders below it are not read; a file holds one document per action. Raises InvalidDefinition
-    with all problems, one per line as `file:line: message`, if there is any.
+    Hidden files and folders below it are not read; a file holds one document per action or batch. Raises
+    InvalidDefinition with all problems, one per line as `file:line: message`, if there is any.
     """
     if not folder.is_dir():
         raise InvalidDefinition(f"{folder}: there is no such folder of action definitions; create it, or name another")
@@ -51,10 +51,10 @@ def _read(path: Path) -> tuple[list[Definition], list[Located]]:
     definitions = []
     for document in documents:
         located += document.problems
-        examined = examine(document.value)
+        examined = examine_document(document.value)
         if isinstance(examined, list):
             known = {problem.path for _, problem in document.problems}
             located += [Located(document.line_of(p.path), p) for p in examined if p.path not in known]
         elif not document.problems:
-            definitions.append(Definition(action=examined, file=str(path), line=document.line))
+            definitions.append(Definition(content=examined, file=str(path), line=document.line))
     return definitions, located

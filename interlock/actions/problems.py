@@ -7,28 +7,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args, get_origin
 
-from interlock.contract.definitions import RETRIABLE, Action, Http, Retry, Timeouts
-from interlock.contract.keys import Key
+from pydantic import BaseModel
+
+from interlock.contract.batches import PARTITION_RETRIABLE, PartitionRetry
+from interlock.contract.definitions import RETRIABLE, Action, Retry
 from interlock.contract.suggestions import did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from pydantic import BaseModel, ValidationError
+    from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
 Path = tuple[str | int, ...]
 
-_MODELS: dict[Path, type[BaseModel]] = {
-    (): Action,
-    ("http",): Http,
-    ("retry",): Retry,
-    ("timeout",): Timeouts,
-    ("keys",): Key,
-}
-"""What a mapping at each path describes; the places of items are left out of a path."""
 _EXAMPLES = {
     "action": "give the action a name, such as `action: checksum`",
+    "batch": "give the batch a name, such as `batch: nightly`",
+    "run": "say what runs each partition, such as `run: {action: checksum}`",
     "name": "give the key a name, such as `name: customer/{{ params.customer }}`",
     "url": "give the address, such as `url: https://example.com/`",
 }
@@ -59,13 +55,22 @@ def excerpt(value: object) -> str:
     return text if len(text) <= _LONGEST_EXCERPT else text[:_LONGEST_EXCERPT] + "…"
 
 
-def translate(error: ValidationError, raw: object) -> list[Problem]:
-    """Return the problems behind `error`, which met `raw`, the definition as it was written."""
+def translate(error: ValidationError, raw: object, model: type[BaseModel] = Action) -> list[Problem]:
+    """Return the problems behind `error`, which met `raw`, the definition of a `model` as it was written."""
     problems = []
     for detail in error.errors(include_url=False):
-        path = _existing(detail["loc"], raw) if detail["type"] not in {"extra_forbidden", "missing"} else detail["loc"]
-        describe = _DESCRIBED.get(detail["type"], _plain)
-        problems.append(Problem(path, describe(detail)))
+        *parent, field = detail["loc"] or ("",)
+        if detail["type"] in {"extra_forbidden", "missing"}:
+            path = (*_existing(tuple(parent), raw), field)
+        else:
+            path = _existing(detail["loc"], raw)
+        if detail["type"] == "extra_forbidden":
+            message = _unknown(str(field), _model(model, tuple(parent)))
+        elif detail["type"] in {"literal_error", "enum"}:
+            message = _choice(detail, _choices(model, detail["loc"]))
+        else:
+            message = _DESCRIBED.get(detail["type"], _plain)(detail)
+        problems.append(Problem(path, message))
     # A list whose item was refused is reported as too short as well: that is an echo, not a second problem.
     echoes = {p.path[:-1] for p in problems if p.path and isinstance(p.path[-1], int)}
     return [problem for problem in problems if not (problem.path in echoes and "at least" in problem.message)]
@@ -75,6 +80,8 @@ def _existing(path: Path, raw: object) -> Path:
     """Return the part of `path` that is really in `raw`: pydantic adds the names of types it tried."""
     found: list[str | int] = []
     for part in path:
+        if isinstance(part, int) and isinstance(raw, dict):
+            continue  # The one item of a list, which may be written without the list.
         is_item = isinstance(raw, list | tuple) and isinstance(part, int) and part < len(raw)
         if not (is_item or (isinstance(raw, dict) and part in raw)):
             break
@@ -91,32 +98,44 @@ def _own(detail: ErrorDetails) -> str:
     return str(detail["ctx"]["error"])
 
 
-def _unknown(detail: ErrorDetails) -> str:
-    *parent, name = detail["loc"]
-    known = tuple(_model(tuple(parent)).model_fields)
-    return "unknown field" + (did_you_mean(str(name), known) or f"; the known ones are {', '.join(known)}")
+def _unknown(name: str, model: type[BaseModel]) -> str:
+    known = tuple(field.alias or known for known, field in model.model_fields.items())
+    return "unknown field" + (did_you_mean(name, known) or f"; the known ones are {', '.join(known)}")
 
 
-def _model(path: Path) -> type[BaseModel]:
-    return _MODELS[tuple(part for part in path if isinstance(part, str))]
+def _model(model: type[BaseModel], path: Path) -> type[BaseModel]:
+    """Return what a mapping at `path` below one of `model` describes."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        below = [each for each in _parts(field.annotation) if isinstance(each, type)] if field else []
+        model = next((each for each in below if issubclass(each, BaseModel)), model)
+    return model
+
+
+def _parts(annotation: object) -> Iterator[object]:
+    """Walk an annotation: itself, then what stands in its brackets or between its bars."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts(part)
 
 
 def _missing(detail: ErrorDetails) -> str:
     return "is missing; " + _EXAMPLES.get(str(detail["loc"][-1]), "add it")
 
 
-def _choice(detail: ErrorDetails) -> str:
-    choices = _choices(detail["loc"])
+def _choice(detail: ErrorDetails, choices: tuple[str, ...]) -> str:
     found = detail["input"]
     hint = did_you_mean(found, choices) if isinstance(found, str) else ""
     return f"{excerpt(found)} is not one of {', '.join(choices)}{hint}"
 
 
-def _choices(path: Path) -> tuple[str, ...]:
-    if path[:2] == ("retry", "on"):
-        return tuple(sorted(RETRIABLE))
-    annotation = _model(path[:-1]).model_fields[str(path[-1])].annotation
-    return get_args(annotation) if get_origin(annotation) is Literal else ()
+def _choices(model: type[BaseModel], path: Path) -> tuple[str, ...]:
+    *parent, name = (part for part in path if isinstance(part, str))
+    holder = _model(model, tuple(parent))
+    if issubclass(holder, Retry) and name == "on":
+        return tuple(sorted(PARTITION_RETRIABLE if issubclass(holder, PartitionRetry) else RETRIABLE))
+    literals = (part for part in _parts(holder.model_fields[name].annotation) if get_origin(part) is Literal)
+    return get_args(next(literals, None))
 
 
 def _text(detail: ErrorDetails) -> str:
@@ -148,11 +167,8 @@ def _whole(detail: ErrorDetails) -> str:
 
 
 _DESCRIBED: dict[str, Callable[[ErrorDetails], str]] = {
-    "extra_forbidden": _unknown,
     "missing": _missing,
     "value_error": _own,
-    "literal_error": _choice,
-    "enum": _choice,
     "string_type": _text,
     "tuple_type": _list,
     "frozen_set_type": _list,

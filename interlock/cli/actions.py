@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.actions.definition import disagreements, repeats
+from interlock.actions.definition import actions_of, disagreements, repeats
 from interlock.actions.files import load
 from interlock.actions.modules import load_modules
 from interlock.cli import output
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from interlock.actions.definition import Definition
     from interlock.client import Client
-    from interlock.client.records import Applied, Registered
+    from interlock.client.records import Applied, Registered, RegisteredBatch
 
 Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="Default: INTERLOCK_ACTIONS.")]
 Modules = Annotated[
@@ -38,7 +38,10 @@ def list_actions(
     withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Also show withdrawn actions.")] = False,
     json: Json = False,
 ) -> None:
-    """Show the registered actions and how their keys stand: the live limit, who holds a slot and who waits."""
+    """Show the registered actions and batches, and how the keys of actions stand.
+
+    The limit is the live one, of a batch its `max_parallel`; then come who holds a slot and who waits.
+    """
     found = [each for each in with_client(ctx, _list) if withdrawn or each.withdrawn_at is None]
     if json:
         output.document(found)
@@ -46,15 +49,19 @@ def list_actions(
         output.say("no actions are registered: write one and run `interlock actions apply FOLDER`")
     else:
         output.table(
-            ("action", "version", "runs", "pool", "limit", "active", "waiting", ""), [_row(each) for each in found]
+            ("name", "version", "runs", "pool", "limit", "active", "waiting", ""), [_row(each) for each in found]
         )
 
 
-async def _list(client: Client) -> list[Registered]:
-    return list(await client.actions_list())
+async def _list(client: Client) -> list[Registered | RegisteredBatch]:
+    return [*await client.actions_list(), *await client.batches_list()]
 
 
-def _row(each: Registered) -> tuple[object, ...]:
+def _row(each: Registered | RegisteredBatch) -> tuple[object, ...]:
+    if each.kind == "batch":
+        batch, remark = each.batch, "withdrawn" if each.withdrawn_at else ""
+        limit = "none" if batch.max_parallel is None else batch.max_parallel
+        return each.name, each.version, f"batch of {batch.run.action}", batch.pool, limit, "", "", remark
     action = each.action
     remark = "withdrawn" if each.withdrawn_at else "paused" if each.paused else ""
     limit = "none" if each.limit is None else each.limit
@@ -64,7 +71,7 @@ def _row(each: Registered) -> tuple[object, ...]:
 def _definitions(ctx: typer.Context, folder: Path | None, modules: Sequence[str] | None) -> list[Definition]:
     place, names = places_of_actions(ctx, folder, modules)
     found = [*(load(place) if place else ()), *load_modules(names)]
-    if wrong := [*repeats(found), *disagreements(each.action for each in found)]:
+    if wrong := [*repeats(found), *disagreements(actions_of(found))]:
         raise InvalidDefinition("\n".join(wrong))
     return found
 
@@ -81,7 +88,9 @@ def check(ctx: typer.Context, folder: Folder = None, *, module: Modules = None, 
         output.document({"valid": False, "problems": problems or [{"message": str(invalid)}]})
         return 78
     if json:
-        output.document({"valid": True, "actions": [_described(each) for each in definitions]})
+        actions = [_described(each) for each in definitions if each.kind == "action"]
+        batches = [_described(each) for each in definitions if each.kind == "batch"]
+        output.document({"valid": True, "actions": actions, "batches": batches})
     else:
         count = len(definitions)
         output.line(f"{count} {'definition' if count == 1 else 'definitions'} can be used")
@@ -89,7 +98,7 @@ def check(ctx: typer.Context, folder: Folder = None, *, module: Modules = None, 
 
 
 def _described(definition: Definition) -> dict[str, object]:
-    return {"name": definition.action.action, "file": definition.file, "line": definition.line}
+    return {"name": definition.content.name, "file": definition.file, "line": definition.line}
 
 
 def apply(
@@ -106,10 +115,10 @@ def apply(
 
     A live limit changes only when its definition's does.
     """
-    actions = [definition.action for definition in _definitions(ctx, folder, module)]
+    definitions = [definition.content for definition in _definitions(ctx, folder, module)]
 
     async def work(client: Client) -> Applied:
-        return await client.apply_actions(actions, prune=prune)
+        return await client.apply_actions(definitions, prune=prune)
 
     applied = with_client(ctx, work)
     if json:
@@ -129,5 +138,5 @@ def apply(
             output.line(f"{word}: {', '.join(names)}")
     for name, limit in applied.limits.items():
         output.line(f"limit of {name}: {'none' if limit is None else limit}")
-    if not actions:
+    if not definitions:
         output.say("nothing is defined there")

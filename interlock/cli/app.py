@@ -52,7 +52,7 @@ COMMANDS: Final = Branch(
         "actions": Branch(
             "Look at definitions and register them.",
             {
-                "list": Leaf("actions:list_actions", "Show the registered actions and their limits."),
+                "list": Leaf("actions:list_actions", "Show the registered actions and batches, and their limits."),
                 "check": Leaf("actions:check", "Check a folder of definitions; needs no database."),
                 "apply": Leaf("actions:apply", "Register a folder of definitions."),
             },

@@ -19,7 +19,7 @@ from interlock.acceptance.store import accept
 from interlock.adapters import migrations
 from interlock.adapters.faults import reached
 from interlock.adapters.postgres import mapped_errors, open_pool
-from interlock.client import pools, queues, registry, store
+from interlock.client import batch_registry, pools, queues, registry, store
 from interlock.client.batches import Batches
 from interlock.client.cancels import Cancels
 from interlock.client.doctor import examine
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from interlock.client.bounds import Change
     from interlock.client.doctor import Examination
     from interlock.client.queue_records import Explanation, PoolState, Queue
-    from interlock.client.records import Applied, Attempt, Execution, LogLine, Move, Registered
+    from interlock.client.records import Applied, Attempt, Execution, LogLine, Move, Registered, RegisteredBatch
+    from interlock.contract.batches import Batch
     from interlock.contract.definitions import Action
 
 CHUNK: Final = 500
@@ -201,9 +202,13 @@ class Client(Cancels):
         """The newest version of every registered action, by name; withdrawn ones too."""
         return await self._patiently(store.actions_list)
 
-    async def apply_actions(self, definitions: Iterable[Action], *, prune: bool = False) -> Applied:
+    async def batches_list(self) -> Sequence[RegisteredBatch]:
+        """The newest version of every registered batch, by name; withdrawn ones too."""
+        return await self._patiently(batch_registry.batches_list)
+
+    async def apply_actions(self, definitions: Iterable[Action | Batch], *, prune: bool = False) -> Applied:
         """Register definitions: what changed gets a new version. With `prune`, all others are withdrawn."""
-        applied = await self._patiently(registry.apply_actions, list(definitions), prune=prune)
+        applied = await self._patiently(registry.apply_definitions, list(definitions), prune=prune)
         await self._admit_on(applied.keys)
         return applied
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from interlock.contract.batches import Batch
 from interlock.contract.definitions import Action
 from interlock.contract.errors import InvalidDefinition
 
@@ -137,6 +138,7 @@ class Registered:
     active: int
     waiting: int
     paused: bool
+    kind: Literal["action"] = "action"
 
     @property
     def action(self) -> Action:
@@ -145,8 +147,33 @@ class Registered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RegisteredBatch:
+    """The newest version of one batch."""
+
+    name: str
+    version: int
+    definition: dict[str, JsonValue]
+    created_at: datetime
+    withdrawn_at: datetime | None
+    kind: Literal["batch"] = "batch"
+
+    @property
+    def batch(self) -> Batch:
+        """The definition with its defaults. Raises InvalidDefinition for one that this version cannot read."""
+        try:
+            return Batch.from_stored(self.definition)
+        except ValueError as error:
+            raise InvalidDefinition(
+                f"batch {self.name} was registered by a newer version of Interlock; use that one to read it"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What applying a set of definitions did, by name. `limits` are those of the keys whose bounds it changed."""
+    """What applying a set of definitions did, by name of the action or batch.
+
+    `limits` are those of the keys whose bounds it changed.
+    """
 
     added: tuple[str, ...]
     changed: tuple[str, ...]

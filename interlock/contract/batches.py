@@ -255,3 +255,15 @@ class Batch(Stored):
         if isinstance(self.fail_fast, float) and not self.sealed:
             raise ValueError("fail_fast is a share of the total, which an open batch does not know; write a count")
         return self
+
+    @property
+    def name(self) -> str:
+        """What this batch is called."""
+        return self.batch
+
+    def actions(self) -> dict[str, str]:
+        """Return the names of the actions that this batch starts, by the field that names each."""
+        named = {"run.action": self.run.action}
+        if self.partition is not None and self.partition.action is not None:
+            named["partition.action"] = self.partition.action
+        return named | {f"notify[{index}].action": notify.action for index, notify in enumerate(self.notify)}

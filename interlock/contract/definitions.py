@@ -254,6 +254,11 @@ class Action(Bounds, Stored):
         return value
 
     @property
+    def name(self) -> str:
+        """What this action is called."""
+        return self.action
+
+    @property
     def own_key(self) -> str:
         """The name of the key that every execution of this action has."""
         return f"action:{self.action}"
