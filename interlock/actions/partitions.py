@@ -81,9 +81,10 @@ class Partitioner:
         the same for all partitions are shared: change none of them.
         """
         try:
-            seen: Scope = {**self._scope, "item": _storable(item)}
+            stored = _storable(item)
+            seen: Scope = {**self._scope, "item": stored}
             with field("key"):
-                key = _child_key(_default_key(item) if self._plain_key else render_in(self._key, seen))
+                key = _child_key(_default_key(stored) if self._plain_key else render_in(self._key, seen))
             params = dict(self._same)
             for name, value in self._own:
                 params |= _rendered(name, value, seen, ("run", "params"))

@@ -95,7 +95,7 @@ def _end(value: JsonValue) -> int | date | datetime:
                 raise InvalidParams(f"{excerpt(value)} has no time zone; put Z (for UTC) or +01:00 behind it")
             return datetime.fromisoformat(value)
     except ValueError as error:
-        raise InvalidParams(f"{excerpt(value)} is no day of the calendar: {error}") from error
+        raise InvalidParams(f"{excerpt(value)} is no date or time that exists: {error}") from error
     raise InvalidParams(
         f"{excerpt(value)} is neither a date (2026-01-31), nor a time with a zone (2026-01-31T06:00:00Z), "
         "nor a whole number"

@@ -149,9 +149,12 @@ def value_named(template: str, scope: Scope) -> JsonValue:
 
 
 def mentions(value: JsonValue, root: str) -> bool:
-    """Whether a text in `value` is a template that names `root`, and so may come out differently with it."""
+    """Whether a text in `value` is a template that names `root`, or none that is valid."""
     if isinstance(value, str):
-        return "{" in value and root in _TEXT.undeclared_variables_in_str(value)
+        try:
+            return "{" in value and root in _TEXT.undeclared_variables_in_str(value)
+        except minijinja.TemplateError:
+            return True
     if isinstance(value, list):
         return any(mentions(item, root) for item in value)
     return isinstance(value, dict) and any(mentions(part, root) for pair in value.items() for part in pair)

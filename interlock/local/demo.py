@@ -97,7 +97,7 @@ class _Demonstration:
         files = demo_job.files_of(CHECKOUT)
         checksums = await asyncio.to_thread(demo_job.checksums, files)
         async with staged(self._stack, CHECKOUT) as stage, Client.connect(stage.database_url) as client:
-            await client.apply_actions(found.action for found in definitions.load(CHECKOUT / "examples" / "actions"))
+            await client.apply_actions(found.content for found in definitions.load(CHECKOUT / "examples" / "actions"))
             async with ResultServer() as server:
                 runner = demo_job.Runner(client, server, files)
                 seconds = await self._perform(stage, runner)

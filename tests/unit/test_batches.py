@@ -186,3 +186,15 @@ def test_a_batch_that_is_open_may_take_a_count_and_a_plan_of_its_own() -> None:
     assert batch(fail_fast=0.5).fail_fast == 0.5
     assert batch(outcome={}).outcome == Outcome()
     assert batch().partition == Partition(items=[1])
+
+
+def test_a_batch_tells_which_actions_it_starts() -> None:
+    assert batch().actions() == {"run.action": "do"}
+    plan = {"action": "plan-it"}
+    notify = [{"on": ["failed"], "action": "a"}, {"on": ["finished"], "action": "b"}]
+    assert batch(partition=plan, notify=notify).actions() == {
+        "run.action": "do",
+        "partition.action": "plan-it",
+        "notify[0].action": "a",
+        "notify[1].action": "b",
+    }

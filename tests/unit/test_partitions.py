@@ -84,7 +84,7 @@ def test_a_range_holds_both_ends_and_all_steps_between(
         ("2026-01-01", "2026-01-02T00:00Z", "1d", "partition.range: from is a date and to is a time"),
         (1, "2026-01-02", "1d", "partition.range: from is a whole number and to is a date"),
         ("2026-01-01T01:00", "2026-01-02", "1d", "partition.range.from: '2026-01-01T01:00' has no time zone"),
-        ("2026-01-01", "2026-02-30", "1d", "partition.range.to: '2026-02-30' is no day of the calendar"),
+        ("2026-01-01", "2026-02-30", "1d", "partition.range.to: '2026-02-30' is no date or time that exists"),
         ("20260101", "2026-02-30", "1d", "partition.range.from: '20260101' is neither a date"),
         ("{{ params.users }}", 1, 1, "partition.range.from: ['alice', 'bob'] is neither a date"),
         ("{{ params.frst }}", 1, 1, "partition.range.from: params.frst is not given"),
@@ -250,6 +250,8 @@ def test_parameters_that_cannot_be_rendered_name_field_number_and_item() -> None
         many.partition({"dy": 1}, 900_000)
     wanted = "partition 900000 (item {'dy': 1}): run.params.day: item.day is not given (in '{{ item.day }}')"
     assert str(caught.value) == wanted
+    with pytest.raises(InvalidParams, match=r"^partition 1 \(item 1\): run\.params\.day: unexpected end of input"):
+        partition(batch({"day": "{{ item"}), {}, 1)
     with pytest.raises(InvalidParams, match=r"^run\.params\.day: params\.day is not given"):
         Partitioner(batch({"day": "{{ params.day }}"}), {})
 
