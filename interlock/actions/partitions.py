@@ -10,7 +10,6 @@ from interlock.actions.ranges import stretch
 from interlock.actions.rendering import field, texts
 from interlock.actions.templates import check, mentions, render_in, render_value_in, scope, value_named
 from interlock.contract.batches import COUNTED, ITEM_KEY, is_template
-from interlock.contract.canonical import storable
 from interlock.contract.errors import InvalidParams
 
 if TYPE_CHECKING:
@@ -81,10 +80,9 @@ class Partitioner:
         the same for all partitions are shared: change none of them.
         """
         try:
-            stored = _storable(item)
-            seen: Scope = {**self._scope, "item": stored}
+            seen = {**self._scope, **scope(item=item)}
             with field("key"):
-                key = _child_key(_default_key(stored) if self._plain_key else render_in(self._key, seen))
+                key = _child_key(_default_key(seen["item"]) if self._plain_key else render_in(self._key, seen))
             params = dict(self._same)
             for name, value in self._own:
                 params |= _rendered(name, value, seen, ("run", "params"))
@@ -160,14 +158,7 @@ def _rendered(name: str, value: JsonValue, seen: Scope, path: Path) -> dict[str,
         return {render_in(name, seen): render_value_in(value, seen)}
 
 
-def _storable(item: JsonValue) -> JsonValue:
-    try:
-        return storable(item)
-    except ValueError as error:
-        raise InvalidParams(str(error)) from error
-
-
-def _default_key(item: JsonValue) -> str:
+def _default_key(item: object) -> str:
     """Return the text of an item, or the texts of an object's values as they come, with slashes between."""
     values = list(item.values()) if isinstance(item, dict) else [item]
     try:

@@ -242,6 +242,8 @@ def test_no_partition_can_change_what_another_sees() -> None:
         partition(batch(run), USERS, 1)
     with pytest.raises(InvalidParams, match="a template cannot change what it is given"):
         partition(batch({"n": "{{ params.deep.pop('list') }}{{ item }}"}), USERS, 1)
+    with pytest.raises(InvalidParams, match="a template cannot change what it is given"):
+        partition(batch({"n": "{{ item.pop('a') }}"}), USERS, {"a": 1})
 
 
 def test_parameters_that_cannot_be_rendered_name_field_number_and_item() -> None:
