@@ -742,6 +742,42 @@ GUARDS = {
         EVENTS + "test_a_cancel_is_sent_to_the_worker_that_holds_the_execution",
         within="record_moves",
     ),
+    "a batch is judged while a partition is missing": Guard(
+        "executor/rules/partition.py",
+        "counts.processed != counts.total",
+        "False",
+        "tests/unit/test_partition_rule.py::test_there_is_no_outcome_while_one_partition_is_missing",
+    ),
+    "a batch stands at 100 percent before it has ended": Guard(
+        "executor/rules/partition.py",
+        "min(share, 99)",
+        "share",
+        "tests/unit/test_partition_rule.py::test_it_stands_at_100_percent_only_when_it_has_ended",
+    ),
+    "a partition is called as only our own children are": Guard(
+        "interlock/actions/partitions.py",
+        'text.startswith("$")',
+        "False",
+        "tests/unit/test_partitions.py::test_an_item_without_a_key_is_refused_with_its_number",
+    ),
+    "one partition changes what another sees": Guard(
+        "interlock/actions/templates.py",
+        "return tuple(_fixed(item) for item in value)",
+        "return value",
+        "tests/unit/test_partitions.py::test_no_partition_can_change_what_another_sees",
+    ),
+    "an action and a batch have one name": Guard(
+        "interlock/client/batch_registry.py",
+        "in sorted({*actions} & {*batches})",
+        "in ()",
+        "tests/integration/test_batch_registry.py::test_an_action_and_a_batch_never_share_a_name",
+    ),
+    "a batch starts an action that nobody registered": Guard(
+        "interlock/client/batch_registry.py",
+        "if name not in actions",
+        "if False",
+        "tests/integration/test_batch_registry.py::test_a_batch_that_starts_an_unknown_action_is_refused_with_the_nearest",
+    ),
     "what came back has no reason to move": Guard(
         MOVES,
         "source IS NOT NULL AND target = 'requested'",

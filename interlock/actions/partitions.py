@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from interlock.actions.problems import Path
     from interlock.actions.templates import Roots, Scope
-    from interlock.contract.batches import Axis, Batch, Notify, Range
+    from interlock.contract.batches import Axis, Batch, Notify, Partition, Range
 
 MOST_INLINE: Final = 100_000
 LONGEST_KEY: Final = 255
@@ -64,14 +64,10 @@ class Partitioner:
         self._key = batch.key
         self._plain_key = _ITEM.fullmatch(batch.key) is not None
         self._scope = scope(params=dict(params))
-        self._same: dict[str, JsonValue] = {}
-        self._own: list[tuple[str, JsonValue]] = []
-        for name, value in batch.run.params.items():
-            if mentions({name: value}, "item"):
-                self._own.append((name, value))
-            else:
-                # The same for every item, and so rendered once.
-                self._same |= _rendered(name, value, self._scope, ("run", "params"))
+        self._own = {name: value for name, value in batch.run.params.items() if mentions({name: value}, "item")}
+        # The same for every item, and so rendered once.
+        same = {name: value for name, value in batch.run.params.items() if name not in self._own}
+        self._same = _all_rendered(same, self._scope, ("run", "params"))
 
     def partition(self, item: JsonValue, number: int) -> tuple[str, dict[str, JsonValue]]:
         """Return the key of the partition of `item`, and the parameters that it runs with.
@@ -83,9 +79,7 @@ class Partitioner:
             seen = {**self._scope, **scope(item=item)}
             with field("key"):
                 key = _child_key(_default_key(seen["item"]) if self._plain_key else render_in(self._key, seen))
-            params = dict(self._same)
-            for name, value in self._own:
-                params |= _rendered(name, value, seen, ("run", "params"))
+            params = self._same | _all_rendered(self._own, seen, ("run", "params"))
         except InvalidParams as error:
             raise InvalidParams(f"partition {number} (item {excerpt(item)}): {error}") from error
         return key, params
@@ -96,10 +90,12 @@ def notification(
 ) -> dict[str, JsonValue]:
     """Return the parameters of a notification; `batch` holds what NOTIFIED names. Raises InvalidParams."""
     seen = scope(params=dict(params), batch=dict(batch))
-    rendered: dict[str, JsonValue] = {}
-    for name, value in notify.params.items():
-        rendered |= _rendered(name, value, seen, ("params",))
-    return rendered
+    return _all_rendered(notify.params, seen, ("params",))
+
+
+def planner_params(plan: Partition, params: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the parameters of the action that makes the list of a batch. Raises InvalidParams, naming the field."""
+    return _all_rendered(plan.params, scope(params=dict(params)), ("partition", "params"))
 
 
 def check_batch(batch: Batch) -> list[Problem]:
@@ -151,6 +147,13 @@ def _names(batch: Batch) -> Collection[str] | None:
     if plan is None or not batch.sealed or (plan.range is None and plan.product is None):
         return None
     return tuple(plan.product or ())
+
+
+def _all_rendered(values: Mapping[str, JsonValue], seen: Scope, path: Path) -> dict[str, JsonValue]:
+    rendered: dict[str, JsonValue] = {}
+    for name, value in values.items():
+        rendered |= _rendered(name, value, seen, path)
+    return rendered
 
 
 def _rendered(name: str, value: JsonValue, seen: Scope, path: Path) -> dict[str, JsonValue]:

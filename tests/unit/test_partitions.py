@@ -16,8 +16,9 @@ from interlock.actions.partitions import (
     items,
     notification,
     partition,
+    planner_params,
 )
-from interlock.contract.batches import Batch, Notify
+from interlock.contract.batches import Batch, Notify, Partition
 from interlock.contract.errors import InvalidParams
 
 USERS: dict[str, Any] = {"users": ["alice", "bob"], "first": 1, "deep": {"list": [{"a": 1}]}}
@@ -270,6 +271,13 @@ def test_a_notification_sees_the_parameters_and_the_batch() -> None:
     assert notification(notify, {"to": ["a"]}, facts) == {"text": "b: 1 of 1", "to": ["a"]}
     with pytest.raises(InvalidParams, match=re.escape("params.to: params.to is not given")):
         notification(notify, {}, facts)
+
+
+def test_the_action_that_makes_the_list_gets_its_parameters() -> None:
+    plan = Partition(action="plan-it", params={"file": "/data/{{ params.file }}", "rows": "{{ params.rows }}"})
+    assert planner_params(plan, {"file": "a.csv", "rows": 3}) == {"file": "/data/a.csv", "rows": 3}
+    with pytest.raises(InvalidParams, match=re.escape("partition.params.file: params.file is not given")):
+        planner_params(plan, {})
 
 
 @pytest.mark.parametrize(
