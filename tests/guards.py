@@ -748,12 +748,6 @@ GUARDS = {
         "False",
         "tests/unit/test_partition_rule.py::test_there_is_no_outcome_while_one_partition_is_missing",
     ),
-    "a batch stands at 100 percent before it has ended": Guard(
-        "executor/rules/partition.py",
-        "min(share, 99)",
-        "share",
-        "tests/unit/test_partition_rule.py::test_it_stands_at_100_percent_only_when_it_has_ended",
-    ),
     "a partition is called as only our own children are": Guard(
         "interlock/actions/partitions.py",
         'text.startswith("$")',

@@ -10,8 +10,7 @@ from uuid import UUID
 
 import orjson
 
-from interlock.actions.partitions import Partitioner, items
-from interlock.actions.templates import render_value
+from interlock.actions.partitions import Partitioner, items, planner_params
 from interlock.adapters.postgres import single_statements
 from interlock.contract.errors import Refused
 from interlock.contract.status import Status
@@ -83,7 +82,7 @@ async def of_action(
     """
     assert batch.partition is not None and batch.partition.action is not None  # noqa: S101, PT018 - the caller looked
     entry = await current(batch.partition.action)
-    given = render_value(dict(batch.partition.params), params)
+    given = planner_params(batch.partition, params)
     with ExitStack() as stack:
         spool = stack.enter_context(tempfile.TemporaryFile())
         lines = Spool(spool, sink)

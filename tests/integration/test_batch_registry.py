@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import asyncpg
 
     from interlock.acceptance.entries import BatchEntry
-
     from interlock.client import Client
 
 YAML = """\
