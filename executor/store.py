@@ -201,9 +201,25 @@ async def leaked_slots(tx: Tx) -> list[UUID]:
     return [row["execution_id"] for row in await tx.fetch(SQL["leaked_slots"])]
 
 
-async def tick(tx: Tx, *, gap_seconds: float, lease_seconds: float) -> bool:
-    """Note that a reaper looked; returns whether it must only observe, because nobody looked for a while."""
-    return bool(await tx.fetchval(SQL["tick"], gap_seconds, lease_seconds))
+class Tick(NamedTuple):
+    """What a reaper found as it looked.
+
+    `observing`: nobody looked for a while, so nobody is lost yet. `braking`: so many leases ended at once that a second
+    look must find it, too; `noticed` by this look first. `expired` of the `workers` that nobody has closed.
+    """
+
+    observing: bool
+    braking: bool
+    noticed: bool
+    workers: int
+    expired: int
+
+
+async def tick(tx: Tx, *, gap_seconds: float, lease_seconds: float, few_workers: int) -> Tick:
+    """Note that a reaper looked. Up to `few_workers` may all be lost at once."""
+    row = await tx.fetchrow(SQL["tick"], gap_seconds, lease_seconds, few_workers)
+    assert row is not None  # noqa: S101 - the table has exactly one row
+    return Tick(**row)
 
 
 async def lost_executions(tx: Tx) -> list[Record]:

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from executor.loops.periodic import Context
 
 GAP_SECONDS: Final = 15.0
+FEW_WORKERS: Final = 3
+"""So many may be lost at once and are believed to be; of more than these, a third."""
 
 
 class Reaper:
-    """One pass a period. After a gap in all reapers' passes it only observes, until workers had time to renew."""
+    """One pass a period. After a gap in all reapers' passes it only observes, until workers had time to renew.
+
+    When many leases have ended at once it brakes: they are lost if another pass finds the same one lease later.
+    """
 
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
@@ -26,10 +31,21 @@ class Reaper:
     async def __call__(self, context: Context) -> None:
         """Hand back or end what expired leases hold, then close those workers."""
         async with context.transaction() as tx:
-            observing = await store.tick(tx, gap_seconds=GAP_SECONDS, lease_seconds=self._lease_seconds)
-            lost = [] if observing else await store.lost_executions(tx)
+            tick = await store.tick(
+                tx, gap_seconds=GAP_SECONDS, lease_seconds=self._lease_seconds, few_workers=FEW_WORKERS
+            )
+            waits = tick.observing or tick.braking
+            lost = [] if waits else await store.lost_executions(tx)
             stranded = await store.stranded_executions(tx)
         await reached("reaper.read")
+        if tick.noticed:
+            context.metrics.reaper_brakes.inc()
+            self._log.warning(
+                "many leases ended at once, so nobody is declared lost before a second look",
+                expired=tick.expired,
+                workers=tick.workers,
+                seconds=self._lease_seconds,
+            )
         decisions = [
             store.Decision(
                 id=row["execution_id"],
@@ -46,7 +62,7 @@ class Reaper:
                 for row in stranded
             ]
             await self._move(context, back, "not started within the start deadline")
-        if not observing:
+        if not waits:
             await self._close(context)
 
     async def _move(self, context: Context, decisions: list[store.Decision], reason: str) -> None:

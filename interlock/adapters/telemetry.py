@@ -93,6 +93,11 @@ class Metrics:
         self.leases_expired = Counter(
             "interlock_leases_expired_total", "Workers declared lost.", registry=self.registry
         )
+        self.reaper_brakes = Counter(
+            "interlock_reaper_brakes_total",
+            "Times that so many leases ended at once that nobody was declared lost before a second look.",
+            registry=self.registry,
+        )
         self.repairs = Counter(
             "interlock_repairs_total",
             "What a loop put right because a message was lost.",

@@ -6,10 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from executor import store
 from executor.loops.periodic import Context
-from executor.loops.reaper import GAP_SECONDS, Reaper
+from executor.loops.reaper import FEW_WORKERS, GAP_SECONDS, Reaper
 from executor.loops.reconciler import reconciler
 from executor.loops.timers import timers
 from interlock.acceptance.store import bury
@@ -41,7 +42,7 @@ async def context(world: World) -> AsyncIterator[Context]:
     metrics, readiness = Metrics(), Readiness("database")
     relay = Relay(pool, Session("amqp://nowhere/", Topology(), "test", readiness), "executor", metrics, 1.0)
     # Nobody has looked away, unless the test says so.
-    await world.tx.execute("UPDATE reaper_tick SET ticked_at = now(), observe_until = NULL")
+    await world.tx.execute("UPDATE reaper_tick SET ticked_at = now(), observe_until = NULL, suspected_at = NULL")
     yield Context(pool=pool, relay=relay, actor=ACTOR, metrics=metrics, readiness=readiness)
     await pool.close()
 
@@ -67,6 +68,10 @@ async def end_leases(world: World, *workers: UUID) -> None:
     await world.tx.execute(
         "UPDATE worker SET lease_expires_at = now() - interval '1 second' WHERE id = ANY($1)", list(workers)
     )
+
+
+async def look(world: World) -> store.Tick:
+    return await store.tick(world.tx, gap_seconds=GAP_SECONDS, lease_seconds=LEASE, few_workers=FEW_WORKERS)
 
 
 async def closed(world: World) -> set[UUID]:
@@ -261,7 +266,7 @@ async def test_after_a_gap_in_all_looks_there_is_one_lease_of_observing_and_no_m
             since,
             until,
         )
-        return await store.tick(world.tx, gap_seconds=GAP_SECONDS, lease_seconds=LEASE)
+        return (await look(world)).observing
 
     async def observes_for() -> float:
         left: float = await world.tx.fetchval(
@@ -273,14 +278,14 @@ async def test_after_a_gap_in_all_looks_there_is_one_lease_of_observing_and_no_m
     assert await tick(16, None) is True
     assert await observes_for() == LEASE
     # Another look within that time observes as well and does not begin it anew.
-    assert await store.tick(world.tx, gap_seconds=GAP_SECONDS, lease_seconds=LEASE) is True
+    assert (await look(world)).observing is True
     assert await observes_for() < LEASE
     assert await tick(1, -1) is False
 
 
 async def test_a_reaper_that_observes_declares_nothing_lost_and_closes_nobody(world: World, context: Context) -> None:
     (identity,) = await world.submit()
-    gone, idle, _ = [await world.worker() for _ in range(3)]
+    gone, idle, *_ = [await world.worker() for _ in range(5)]
     assert await world.claim(gone, identity) == 1
     await end_leases(world, gone, idle)
     reaper = Reaper(LEASE)
@@ -293,6 +298,53 @@ async def test_a_reaper_that_observes_declares_nothing_lost_and_closes_nobody(wo
     row = await world.tx.fetchrow("SELECT failures, losses, attempt FROM execution WHERE id = $1", identity)
     assert row is not None
     assert tuple(row) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("workers", "expired", "brakes"), [(3, 3, False), (4, 1, False), (4, 2, True), (6, 2, False), (6, 3, True)]
+)
+async def test_more_than_a_third_of_more_than_three_workers_is_too_many_at_once(
+    world: World, workers: int, expired: int, *, brakes: bool
+) -> None:
+    standing = [world.hand, *[await world.worker() for _ in range(workers - 1)]]
+    retired = await world.worker()
+    await world.tx.execute("UPDATE worker SET ended_at = now() WHERE id = $1", retired)
+    await end_leases(world, retired, *standing[:expired])
+    await world.tx.execute("UPDATE reaper_tick SET suspected_at = NULL")
+    assert (await look(world))[1:] == (brakes, brakes, workers, expired)
+
+
+async def test_when_too_many_leases_end_at_once_nobody_is_lost_before_a_second_look_one_lease_later(
+    world: World, context: Context
+) -> None:
+    held = await world.submit(2)
+    first, second, *_ = [await world.worker() for _ in range(3)]
+    for worker, identity in zip((first, second), held, strict=True):
+        await world.claim(worker, identity)
+    await end_leases(world, first, second)
+
+    async def pass_by(seconds: float) -> None:
+        await world.tx.execute("UPDATE reaper_tick SET suspected_at = now() - $1 * interval '1 second'", seconds)
+        await Reaper(LEASE)(context)
+
+    with capture_logs() as lines:
+        for _ in range(2):
+            await Reaper(LEASE)(context)
+        await pass_by(LEASE - 1)
+    told = "many leases ended at once, so nobody is declared lost before a second look"
+    assert [(line["event"], line["expired"], line["workers"]) for line in lines] == [(told, 2, 4)]
+    assert context.metrics.registry.get_sample_value("interlock_reaper_brakes_total") == 1
+    assert (await world.statuses(held), await closed(world)) == (["running"] * 2, set())
+    await pass_by(LEASE + 1)
+    assert (await world.statuses(held), await closed(world)) == (["scheduled"] * 2, {first, second})
+
+
+async def test_too_many_at_once_are_forgotten_when_a_look_finds_fewer(world: World) -> None:
+    others = [await world.worker() for _ in range(3)]
+    await world.tx.execute("UPDATE reaper_tick SET suspected_at = now() - interval '1 minute'")
+    await look(world)
+    await end_leases(world, *others[:2])
+    assert (await look(world)).noticed is True
 
 
 async def test_a_reaper_takes_nothing_from_a_worker_that_lives(world: World, context: Context) -> None:
