@@ -54,8 +54,20 @@ class Loss:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Crash:
+    """A killed worker, and when, in seconds of the epoch. `publishing`: it may have held the messages of others."""
+
+    worker: UUID
+    at: float
+    publishing: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """Everything that is known of a trial that is over. `forgiven` are executions whose events went with the broker."""
+    """Everything that is known of a trial that is over. `forgiven` are executions whose events went with the broker.
+
+    `ahead` is by how many seconds the database's clock is ahead of that of the facts.
+    """
 
     asked: Sequence[Asked]
     moves: Sequence[Move]
@@ -63,6 +75,8 @@ class Material:
     contradictions: Sequence[str] = ()
     notes: Sequence[str] = ()
     losses: Sequence[Loss] = ()
+    crashes: Sequence[Crash] = ()
+    ahead: float = 0.0
     lease: float = 25.0
     results_twice: int = 0
     drift: int = 0
@@ -90,6 +104,7 @@ def audit(material: Material) -> Figures:
         counter_drift=material.drift,
         leaked_slot_max_s=round(material.leaked_s, 2),
         recovery_p99_s=round(percentile(recoveries(material, history), 0.99), 2),
+        event_after_crash_max_s=round(max(silences(material, history), default=0.0), 2),
         dead_letters=len(material.dead_letters),
     )
 
@@ -197,6 +212,25 @@ def recoveries(material: Material, history: Mapping[UUID, Sequence[Move]]) -> li
             or (move.target in targets and (move.attempt > loss.attempt or move.source == "running"))
         ]
         found += [min(at for at in later if at >= begun) - begun] if any(at >= begun for at in later) else []
+    return found
+
+
+def silences(material: Material, history: Mapping[UUID, Sequence[Move]]) -> list[float]:
+    """Return for each end that a crashed worker had written the seconds until it was heard of.
+
+    They count from the end itself, which was before the crash; or from the last crash of a worker that may have been
+    about to tell of it.
+    """
+    crashed = {f"/worker/{crash.worker}" for crash in material.crashes}
+    starts = [crash.at for crash in material.crashes if crash.publishing]
+    found = []
+    for identity, moves in history.items():
+        for move in moves:
+            fact = material.facts.get(f"{identity}/{move.epoch}/completed")
+            if fact is not None and move.target in TERMINAL and move.actor in crashed:
+                heard = fact.at + material.ahead
+                begun = max([move.at, *(at for at in starts if at <= heard)])
+                found.append(max(0.0, heard - begun))
     return found
 
 

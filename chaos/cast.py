@@ -9,7 +9,8 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from time import time
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from interlock.local.daemons import DRAIN, Daemon
 
@@ -26,6 +27,21 @@ KILLED_WHILE_STOPPING: Final = 1
 """A guardian's exit code when what it guarded did not live to end by itself."""
 
 
+PUBLISHING: Final = ("relay.", "sweep.")
+"""How the names of fault points begin at which a process holds messages that others leave to it."""
+
+
+class Death(NamedTuple):
+    """A process that did the work and was killed: its id, when that was seen, by our own clock, and where it stood.
+
+    `publishing`: it may have held messages of others, as whoever publishes does for a moment.
+    """
+
+    pid: int
+    at: float
+    publishing: bool
+
+
 class Player:
     """One daemon, for as long as the trial lasts, whichever process plays it. `faults` are armed at its next start."""
 
@@ -35,6 +51,7 @@ class Player:
         self.faults = ""
         self.crashes = 0
         """How often it died by SIGKILL, but not by `kill`."""
+        self.deaths: list[Death] = []
         self._killed = False
         self._last: int | None = None
         self._made = (endpoints, logs, env)
@@ -67,18 +84,28 @@ class Player:
     def kill(self) -> None:
         """SIGKILL, which of a worker ends the guardian and all that it guards."""
         self._killed = True
+        self._note_death(self.pid, publishing=True)
         self.daemon.kill()
+
+    def _note_death(self, pid: int | None, *, publishing: bool) -> None:
+        if pid is not None:
+            self.deaths.append(Death(pid, time(), publishing))
 
     def ended(self) -> int | None:
         """Return the exit code if it has ended, and count a crash; also one that a guardian answered by itself."""
         code, pid = self.daemon.child.exit_code, self.pid
         if code is None:
             # A guardian starts another worker; one that was being stopped ends instead.
-            self.crashes += pid is not None and self._last is not None and pid != self._last
+            if pid is not None and self._last is not None and pid != self._last:
+                self._note_crash()
             self._last = pid or self._last
-        elif not self._killed:
-            self.crashes += code in {-signal.SIGKILL, KILLED_WHILE_STOPPING}
+        elif not self._killed and code in {-signal.SIGKILL, KILLED_WHILE_STOPPING}:
+            self._note_crash()
         return code
+
+    def _note_crash(self) -> None:
+        self.crashes += 1
+        self._note_death(self._last, publishing=not self.faults or self.faults.startswith(PUBLISHING))
 
     def signal(self, number: signal.Signals) -> int | None:
         """Send a signal to the process that does the work; return its id, or None where there is none."""
@@ -112,6 +139,11 @@ class Cast:
     def workers(self) -> list[Player]:
         """The workers, in order."""
         return [player for player in self.players if player.role == "worker"]
+
+    @property
+    def deaths(self) -> list[Death]:
+        """Those of the workers, so far."""
+        return [death for player in self.workers for death in player.deaths]
 
     async def start(self) -> None:
         """Start everybody at once and wait until all are ready. Raises Unavailable, with nobody left."""

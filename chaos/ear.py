@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from time import time
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aio_pika
@@ -29,11 +30,12 @@ FORGER: Final = "/forger"
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What one event says: its type, its subject, and its data as text."""
+    """What one event says: its type, its subject, and its data; and when it was first heard, by our own clock."""
 
     type: str
     subject: str
     data: dict[str, Any]
+    at: float = field(default=0.0, compare=False)
 
 
 class Ear:
@@ -87,7 +89,7 @@ class Ear:
         """Take one event as it was sent; a repeat must say the same."""
         if event["source"] == FORGER:
             return
-        fact = Fact(event["type"], event["subject"], event["data"])
+        fact = Fact(event["type"], event["subject"], event["data"], time())
         if self.facts.setdefault(event["id"], fact) != fact:
             self.contradictions.append(event["id"])
 

@@ -20,9 +20,11 @@ MEANING: Final = {
     "counter_drift": "difference between counters and rows, and rows that break an invariant",
     "leaked_slot_max_s": "longest time in which something that had ended held a slot",
     "recovery_p99_s": "from the last renewal of a lost worker until its work went on",
+    "event_after_crash_max_s": "from the crash of a worker until what it had ended was heard of",
     "dead_letters": "messages put aside that the trial did not spoil itself",
 }
 LEAK_SECONDS: Final = 10.0
+EVENT_SECONDS: Final = 3.0
 RECOVERY_MARGIN: Final = 10.0
 """What may pass beyond the lease until the work of a lost worker goes on: with the default lease, 35 s."""
 
@@ -42,6 +44,7 @@ class Figures:
     counter_drift: int = 0
     leaked_slot_max_s: float = 0.0
     recovery_p99_s: float = 0.0
+    event_after_crash_max_s: float = 0.0
     dead_letters: int = 0
 
     def as_dict(self) -> dict[str, int | float]:
@@ -55,6 +58,7 @@ class Bars:
 
     leaked_slot_max_s: float = LEAK_SECONDS
     recovery_p99_s: float
+    event_after_crash_max_s: float = EVENT_SECONDS
 
     def broken(self, figures: Figures) -> list[str]:
         """Name the figures that are too high, with what they are and what they may be."""

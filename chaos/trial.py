@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from dataclasses import dataclass, field
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
-from chaos.audit import Loss, Material, Move, audit, beyond, events, lost
+from chaos.audit import Crash, Loss, Material, Move, audit, beyond, events, lost
 from chaos.ear import FORGER
 from chaos.eyes import Eyes
-from chaos.figures import RECOVERY_MARGIN, Bars, Verdict
+from chaos.figures import EVENT_SECONDS, RECOVERY_MARGIN, Bars, Verdict
 from chaos.load import Load
 from chaos.stage import LEASE
 from interlock.contract.errors import Transient
@@ -81,7 +81,8 @@ class Scenario:
 
     def bars(self, seconds: float) -> Bars:
         """How high its figures may be: nobody recovers while the database is away, or is declared lost right after."""
-        return Bars(recovery_p99_s=LEASE + RECOVERY_MARGIN + (seconds + LEASE if self.outage else 0))
+        away = seconds + LEASE if self.outage else 0.0
+        return Bars(recovery_p99_s=LEASE + RECOVERY_MARGIN + away, event_after_crash_max_s=EVENT_SECONDS + away)
 
 
 async def run(scenario: Scenario, stage: Stage, plan: list[Asked], seed: random.Random, seconds: float) -> Verdict:
@@ -175,6 +176,7 @@ async def _material(trial: Trial, first_poison: int, noted: int) -> Material:
     ends = [(move.execution_id, move.at) for move in moves]
     poison = await stage.eyes.fetch("poison", first_poison)
     # What a user's own work left behind is not for a trial to judge.
+    ahead = await _ahead(trial)
     violations = 0 if stage.stack is None else (await stage.client.examine()).violations
     return Material(
         asked=asked,
@@ -183,6 +185,8 @@ async def _material(trial: Trial, first_poison: int, noted: int) -> Material:
         contradictions=stage.ear.contradictions,
         notes=stage.notes()[noted:],
         losses=[Loss(**row) for row in await stage.eyes.fetch("losses", ids)],
+        crashes=await _crashes(stage, ahead),
+        ahead=ahead,
         lease=LEASE,
         results_twice=await stage.eyes.value("results", ids),
         drift=await stage.eyes.value("drift", stage.keys) + violations,
@@ -190,6 +194,23 @@ async def _material(trial: Trial, first_poison: int, noted: int) -> Material:
         dead_letters=[f"{row['reason']}: {row['detail']}" for row in poison if not _own(trial, row["body"])],
         forgiven={identity for identity, at in ends if any(since <= at <= until for since, until in trial.blackouts)},
     )
+
+
+async def _ahead(trial: Trial) -> float:
+    """Return by how many seconds the database's clock is ahead of ours."""
+    before = time()
+    theirs = await trial.clock()
+    return theirs - (before + time()) / 2
+
+
+async def _crashes(stage: Stage, ahead: float) -> list[Crash]:
+    """Find out which workers died; a process that was killed before it had registered was none."""
+    deaths = stage.cast.deaths
+    pids, times = [death.pid for death in deaths], [death.at + ahead for death in deaths]
+    return [
+        Crash(worker=row["worker"], at=times[row["n"] - 1], publishing=deaths[row["n"] - 1].publishing)
+        for row in await stage.eyes.fetch("crashed", stage.pool, pids, times)
+    ]
 
 
 def _own(trial: Trial, body: bytes) -> bool:

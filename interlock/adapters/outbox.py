@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from interlock.adapters.amqp import Session
     from interlock.adapters.telemetry import Metrics
 
+# Should its process die, the messages wait until the mark ends, so it is short. A batch that takes longer is published
+# twice, which is harmless.
 _CLAIM = """
-UPDATE outbox o SET claimed_until = now() + interval '5 seconds', tries = tries + 1
+UPDATE outbox o SET claimed_until = now() + interval '2 seconds', tries = tries + 1
 FROM (SELECT id FROM outbox WHERE role = $1 AND (claimed_until IS NULL OR claimed_until < now())
       ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) due
 WHERE o.id = due.id RETURNING o.id, o.exchange, o.routing_key, o.events, o.body

@@ -62,7 +62,7 @@ POINTS: Final[tuple[Point, ...]] = (
     Point("relay.publishing", "both", "a batch is about to be published", "the sweep publishes it", can_fail=False),
     Point("relay.confirmed", "both", "the broker confirmed a batch", "the sweep publishes it a second time"),
     Point("relay.deleted", "both", "a confirmed batch is deleted from the outbox", "nothing"),
-    Point("sweep.claimed", "both", "the sweep has marked rows as its own", "swept again when the mark ends, after 5 s"),
+    Point("sweep.claimed", "both", "the sweep has marked rows as its own", "swept again when the mark ends, after 2 s"),
     Point("worker.registered", "worker", "its row is written, no renewal was sent", "the lease ends", can_fail=False),
     Point("claim.taken", "worker", "a claim is about to be made", "nothing: offered or found again"),
     Point("claim.committed", "worker", "a claim is committed, nothing is started", "the lease ends: run elsewhere"),

@@ -49,6 +49,7 @@ async def test_a_short_selection_of_the_trials_holds_every_bar() -> None:
     assert found.pop("executions") == EXECUTIONS * len(SELECTION)
     assert found.pop("recovery_p99_s") <= 22
     assert found.pop("leaked_slot_max_s") <= 10
+    assert 0 < found.pop("event_after_crash_max_s") <= 3
     assert list(found.pop("scenarios")) == list(SELECTION)
     assert str(found.pop("seed")) in told.stderr
     assert found == dict.fromkeys(found, 0)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from chaos.audit import Loss, Material, Move, audit, percentile
+from chaos.audit import Crash, Loss, Material, Move, audit, percentile
 from chaos.ear import Ear, Fact
 from chaos.figures import MEANING, Bars, Figures, Verdict, document, total
 from chaos.flavours import DONE, Asked
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 LANE = 7
+WORKER, ANOTHER = UUID(int=101), UUID(int=102)
 KEY = ("action:chaos.three", 3)
 IDS = [UUID(int=number) for number in range(1, 5)]
 
@@ -178,6 +179,25 @@ def lost_for_long(material: Material) -> Material:
     return replace(material, moves=moves, facts=facts, losses=[Loss(execution_id=IDS[1], attempt=1, lease_end=108.0)])
 
 
+def after_a_crash(material: Material, heard_at: float, *crashes: Crash) -> Material:
+    """Let the worker WORKER have ended the third execution at 203 s, and what it ended be heard of then."""
+    key = f"{IDS[2]}/1/completed"
+    moves = [
+        replace(m, actor=f"/worker/{WORKER}") if m.execution_id == IDS[2] and m.target == "completed" else m
+        for m in material.moves
+    ]
+    facts = {**material.facts, key: replace(material.facts[key], at=heard_at)}
+    return replace(material, moves=moves, facts=facts, crashes=crashes)
+
+
+def crash(at: float, worker: UUID = WORKER, *, publishing: bool = False) -> Crash:
+    return Crash(worker=worker, at=at, publishing=publishing)
+
+
+def silent_for_long(material: Material) -> Material:
+    return after_a_crash(material, 210.0, crash(204.0))
+
+
 @pytest.mark.parametrize(
     ("defect", "figure", "value"),
     [
@@ -198,6 +218,7 @@ def lost_for_long(material: Material) -> Material:
         (lambda m: replace(m, drift=3), "counter_drift", 3),
         (lambda m: replace(m, leaked_s=11.504), "leaked_slot_max_s", 11.5),
         (lost_for_long, "recovery_p99_s", 20.0),
+        (silent_for_long, "event_after_crash_max_s", 7.0),
         (lambda m: replace(m, dead_letters=["oversized"]), "dead_letters", 1),
     ],
 )
@@ -205,9 +226,28 @@ def test_a_defect_moves_its_figure_and_no_other(
     clean: Material, defect: Callable[[Material], Material], figure: str, value: float
 ) -> None:
     assert audit(defect(clean)) == replace(Figures(executions=4), **{figure: value})  # type: ignore[arg-type]  # by name
-    limit = {"leaked_slot_max_s": 10, "recovery_p99_s": 18}.get(figure, 0)
+    limit = {"leaked_slot_max_s": 10, "recovery_p99_s": 18, "event_after_crash_max_s": 3}.get(figure, 0)
     said = f"{figure} is {value:g}, may be {limit:g}"
     assert Bars(recovery_p99_s=18).broken(audit(defect(clean))) == [said]
+
+
+@pytest.mark.parametrize(
+    ("crashes", "seconds"),
+    [
+        ((), 0.0),
+        ((crash(204.0, ANOTHER),), 0.0),
+        ((crash(204.0),), 7.0),
+        ((crash(204.0, publishing=True),), 6.0),
+        ((crash(204.0), crash(208.0, ANOTHER)), 7.0),
+        ((crash(204.0), crash(208.0, ANOTHER, publishing=True)), 2.0),
+        ((crash(204.0), crash(211.0, ANOTHER, publishing=True)), 7.0),
+    ],
+)
+def test_silence_is_what_passes_after_the_end_of_a_crashed_worker_or_after_a_crash_of_who_told_for_it(
+    clean: Material, crashes: Sequence[Crash], seconds: float
+) -> None:
+    silent = after_a_crash(clean, 110.0, *crashes)
+    assert audit(replace(silent, ahead=100.0)) == Figures(executions=4, event_after_crash_max_s=seconds)
 
 
 def test_a_move_after_the_end_counts_as_another_end_even_if_it_is_an_open_one(clean: Material) -> None:
