@@ -65,9 +65,10 @@ CREATE FUNCTION cancel_reason_of(p_asked status, p_reason text) RETURNS text LAN
 $$;
 
 -- Moves that the executor decides: end before it ran, cancel, give back, declare lost. Under the locks of all their keys.
--- attempt null: whatever the attempt. A cancel or deadline of what runs becomes `cancelling`: its worker ends it. What a
+-- attempt null: whatever the attempt; p_sources: only what stands at one of these, if any are named. A cancel or deadline of what runs becomes `cancelling`: its worker ends it. What a
 -- live lease holds is never declared lost. Zero rows is a value: somebody else already moved it. p_class: of the error.
-CREATE FUNCTION decide(p_ids uuid[], p_attempts int[], p_targets status[], p_reason text, p_class text DEFAULT NULL)
+CREATE FUNCTION decide(p_ids uuid[], p_attempts int[], p_targets status[], p_reason text, p_class text DEFAULT NULL,
+                       p_sources status[] DEFAULT '{}')
 RETURNS move[] LANGUAGE plpgsql AS $$
 DECLARE
     moves move[];
@@ -87,6 +88,7 @@ BEGIN
             WHEN h.source = 'cancelling' AND h.lost AND d.target IN ('cancelled', 'timed_out') THEN d.target
             END AS target
         FROM unnest(p_ids, p_attempts, p_targets) d(id, attempt, target) JOIN held h ON h.id = d.id
+        WHERE p_sources = '{}' OR h.source = ANY(p_sources)
     ), moved AS (
         UPDATE execution e
         SET status = w.target, moves = e.moves + 1, seq = NULL,
@@ -492,10 +494,11 @@ BEGIN
 END $$;
 
 -- One function admits. Called after acceptance of due work, release, retry, hand-back, cancel, a deadline, a change of
--- a limit, and by the loops. p_decide: executions the executor moves (see decide); p_keys: keys that may have room.
+-- a limit, and by the loops. p_decide, p_sources: executions the executor moves, and from where (see decide); p_keys: keys
+-- that may have room.
 -- `more` names keys that still have room and waiters: call again.
 CREATE FUNCTION admit(p_ended uuid[], p_entering uuid[], p_decide uuid[], p_attempts int[], p_targets status[],
-                      p_reason text, p_keys int[], p_chunk int, p_actor text,
+                      p_reason text, p_keys int[], p_chunk int, p_actor text, p_sources status[] DEFAULT '{}',
                       OUT messages message[], OUT more int[], OUT admitted int, OUT released int, OUT decided uuid[])
 LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
@@ -533,7 +536,7 @@ BEGIN
         ORDER BY k);
     locked := ARRAY(SELECT id FROM queue WHERE id = ANY(locked) ORDER BY id FOR NO KEY UPDATE);
     IF cardinality(p_decide) > 0 THEN
-        moves := decide(p_decide, p_attempts, p_targets, p_reason);
+        moves := decide(p_decide, p_attempts, p_targets, p_reason, NULL, p_sources);
         own := record_moves(moves, 'executor', p_actor);
         decided := ARRAY(SELECT m.id FROM unnest(moves) m);
         ended := ended || decided;

@@ -268,6 +268,14 @@ GUARDS = {
         "",
         "tests/unit/test_holdings.py::test_the_end_of_a_former_attempt_does_not_forget_the_one_that_is_held",
     ),
+    "a cancel of some statuses meets what has left them": Guard(
+        ADMISSION,
+        "p_sources = '{}' OR h.source = ANY(p_sources)",
+        "p_sources IS NOT NULL",
+        "tests/integration/test_cli_cancel.py"
+        "::test_what_a_worker_begins_during_a_cancel_of_what_is_scheduled_is_not_meant_by_it",
+        within="decide",
+    ),
     "a cancel of a former attempt stops the next": Guard(
         "worker/holdings.py",
         " or attempt not in (None, holding.attempt)",

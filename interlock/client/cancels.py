@@ -111,18 +111,14 @@ class Cancels(Patience):
         found = await selected(tx, selection, until, cursor, CHUNK)
         if not found:
             return None, 0
-        # Of some statuses only: what was admitted meanwhile is not what was asked for, and its attempt tells. Of all:
-        # wherever it went meanwhile, it is meant.
-        fences = [] if {*selection.statuses} == {*CANCELLABLE} else [attempt for _, attempt in found]
-        ids = [identity for identity, _ in found]
-        admission = await store.admit(tx, self._actor, decided=ids, attempts=fences, reason=reason)
-        return (ids[-1] if len(ids) == CHUNK else None), len(admission.decided)
+        # What has gone to another status since it was found is not what was asked for.
+        admission = await store.admit(tx, self._actor, decided=found, sources=selection.statuses, reason=reason)
+        return (found[-1] if len(found) == CHUNK else None), len(admission.decided)
 
 
-async def selected(tx: Tx, selection: Selection, until: datetime, after: UUID, most: int) -> list[tuple[UUID, int]]:
-    """The first of a selection behind the id `after`, in the order of ids: (id, attempt)."""
-    rows = await tx.fetch(store.SQL["selected"], *_filters(selection), until, after, most)
-    return [(row["id"], row["attempt"]) for row in rows]
+async def selected(tx: Tx, selection: Selection, until: datetime, after: UUID, most: int) -> list[UUID]:
+    """The first of a selection behind the id `after`, in the order of ids."""
+    return [row["id"] for row in await tx.fetch(store.SQL["selected"], *_filters(selection), until, after, most)]
 
 
 async def _preview(tx: Tx, selection: Selection) -> Preview:
@@ -135,7 +131,7 @@ async def _preview(tx: Tx, selection: Selection) -> Preview:
     return Preview(
         executions=sum(share.executions for share in shares),
         shares=shares,
-        first=tuple(identity for identity, _ in first),
+        first=tuple(first),
         until=until,
     )
 

@@ -102,16 +102,18 @@ async def admit(
     *,
     decided: Sequence[UUID] = (),
     attempts: Sequence[int] = (),
+    sources: Sequence[Status] = (),
     target: Status = Status.CANCELLED,
     reason: str = "",
     keys: Sequence[int] = (),
 ) -> Admission:
     """Move `decided` to `target` and admit, under the locks of all keys concerned, which must be the first locks taken.
 
-    `attempts` are the fences of `decided`; without them, whatever the attempt. What somebody else moved stays.
+    `attempts` are the fences of `decided`; without them, whatever the attempt. So are `sources`: where any are named,
+    only what stands at one of them is moved. What somebody else moved stays.
     """
     fences: list[int | None] = [*attempts] or [None] * len(decided)
-    row = await tx.fetchrow(SQL["admit"], list(decided), fences, target, reason, list(keys), actor)
+    row = await tx.fetchrow(SQL["admit"], list(decided), fences, target, reason, list(keys), actor, list(sources))
     assert row is not None  # noqa: S101 - the function returns exactly one row
     await give_up_claim(tx, row["messages"] or ())
     return Admission(frozenset(row["decided"] or ()), tuple(row["more"] or ()), row["admitted"])

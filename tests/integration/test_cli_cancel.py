@@ -151,6 +151,25 @@ async def test_what_makes_no_sense_is_refused(interlock: Interlock, words: tuple
     assert message in said.err
 
 
+@pytest.mark.parametrize(
+    ("statuses", "end"), [((Status.SCHEDULED,), "running"), ((Status.SCHEDULED, Status.RUNNING), "cancelling")]
+)
+async def test_what_a_worker_begins_during_a_cancel_of_what_is_scheduled_is_not_meant_by_it(
+    world: World, statuses: tuple[Status, ...], end: str
+) -> None:
+    (identity,) = await world.submit()
+    selection = Selection(statuses=statuses)
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with Client.connect(world.url) as client, world.another() as other:
+        preview = await client.preview(selection)
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group, other.tx.transaction():
+            assert await other.claim(world.hand, identity) == 1
+            cancelling = group.create_task(client.cancel_all(selection, preview.until))
+            await eventually(lambda: world.tx.fetchval(blocked))
+        moved = cancelling.result()
+    assert (await world.statuses([identity]), moved) == ([end], int(end == "cancelling"))
+
+
 @pytest.mark.parametrize(("statuses", "end"), [((Status.REQUESTED,), "scheduled"), (Selection().statuses, "cancelled")])
 async def test_who_is_admitted_during_a_cancel_of_what_waits_is_not_meant_by_it(
     world: World, statuses: tuple[Status, ...], end: str
