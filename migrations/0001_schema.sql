@@ -81,7 +81,8 @@ CREATE TABLE in_flight (
     pool         text        NOT NULL,
     attempt      int         NOT NULL,
     worker_id    uuid,
-    since        timestamptz NOT NULL DEFAULT now()
+    since        timestamptz NOT NULL DEFAULT now(),
+    forced       boolean     NOT NULL DEFAULT false  -- its cancel grants it no grace
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 -- Not partial, and none on worker_id: a claim must stay a HOT update, and the table is as small as the windows.
 CREATE INDEX in_flight_oldest ON in_flight (pool, since);

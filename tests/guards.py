@@ -10,6 +10,7 @@ from typing import NamedTuple
 # Where most of the tests are.
 DEADLINES = "tests/integration/test_deadlines.py::"
 EVENTS = "tests/integration/test_events_from_sql.py::"
+FORCED = "tests/integration/test_forced_cancel.py::"
 FENCES = "tests/integration/test_worker_fences.py::"
 GUARDIAN = "tests/integration/test_guardian.py::"
 HEALING = "tests/integration/test_healing.py::"
@@ -275,6 +276,42 @@ GUARDS = {
         "tests/integration/test_cli_cancel.py"
         "::test_what_a_worker_begins_during_a_cancel_of_what_is_scheduled_is_not_meant_by_it",
         within="decide",
+    ),
+    "what nobody cancels loses its grace": Guard(
+        "interlock/acceptance/sql/force.sql",
+        "e.status = 'cancelling' AND ",
+        "",
+        FORCED + "test_only_what_is_being_cancelled_loses_its_grace",
+    ),
+    "a forced cancel is told each time": Guard(
+        "interlock/acceptance/sql/force.sql",
+        "      AND NOT f.forced\n",
+        "",
+        FORCED + "test_what_was_told_to_stop_before_is_forced_once",
+    ),
+    "a renewal takes the grace from all that is cancelled": Guard(
+        "worker/sql/renew.sql",
+        " WHERE g.forced",
+        "",
+        FORCED + "test_what_was_told_to_stop_before_is_forced_once",
+    ),
+    "a forced cancel of some statuses takes the grace of others": Guard(
+        "interlock/client/cancels.py",
+        "found if Status.CANCELLING in selection.statuses else sorted(moved)",
+        "found",
+        FORCED + "test_what_began_to_stop_meanwhile_is_not_forced_by_a_selection_that_does_not_mean_it",
+    ),
+    "a forced cancel of a former attempt stops the next": Guard(
+        "worker/holdings.py",
+        "if holding is not None and attempt in (None, holding.attempt):",
+        "if holding is not None:",
+        "tests/unit/test_holdings.py::test_a_forced_end_cuts_the_grace_off_and_cancels_once",
+    ),
+    "a forced cancel leaves the grace": Guard(
+        "worker/holdings.py",
+        "            holding.grace.cut_off()\n",
+        "",
+        "tests/unit/test_holdings.py::test_what_is_forced_at_once_is_told_to_stop_and_has_no_grace_to_begin_with",
     ),
     "a cancel of a former attempt stops the next": Guard(
         "worker/holdings.py",

@@ -26,6 +26,7 @@ from worker.plans import PlanFailed
 from worker.retry import retry_delay
 from worker.runners.command import run_command
 from worker.runners.function import Context, Functions, run_function
+from worker.runners.grace import Grace
 from worker.runners.http import run_http
 from worker.runners.logsink import LogEntry, LogSink
 from worker.store import Finish, LogLine
@@ -78,7 +79,7 @@ class Runners:
             argv = render_command(action, params)  # type: ignore[arg-type]
             identity = {"INTERLOCK_EXECUTION_ID": str(holding.id), "INTERLOCK_ATTEMPT": str(holding.attempt)}
             env = {**self._inherited, **identity}
-            return await run_command(argv, env=env, sink=sink, grace=action.grace, limits=action.resources)
+            return await run_command(argv, env=env, sink=sink, grace=holding.grace, limits=action.resources)
         if action.function is not None and action.isolation == "process":
             return await self._warm.run(
                 action.function,
@@ -86,7 +87,7 @@ class Runners:
                 execution_id=str(holding.id),
                 attempt=holding.attempt,
                 sink=sink,
-                grace=action.grace,
+                grace=holding.grace,
             )
         if action.function is not None:
             context = Context(execution_id=str(holding.id), attempt=holding.attempt, sink=sink)
@@ -132,7 +133,8 @@ class Executions:
 
     def start(self, claimed: Record, entry: Entry | None) -> None:
         """Run one claimed execution; `entry` is None when this version cannot read its definition."""
-        holding = Holding(id=claimed["id"], attempt=claimed["attempt"], started_at=datetime.now(UTC))
+        grace = Grace(0.0 if entry is None else entry.action.grace)
+        holding = Holding(id=claimed["id"], attempt=claimed["attempt"], started_at=datetime.now(UTC), grace=grace)
         self._holdings.add(holding)
         self._metrics.queue_wait.labels(claimed["action"]).observe(claimed["waited_seconds"])
         if claimed["action"] == PLAN:

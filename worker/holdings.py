@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from worker.runners.grace import Grace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 class Holding:
     """One claimed attempt. `ending` says why it was told to stop: cancelled, handed_back or gone.
 
-    `task` is set by the task itself, at its first step: one that is cancelled before could not hand over its end.
+    `grace` is what it gets then. `task` is set by the task itself, at its first step: one that is cancelled before
+    could not hand over its end.
     """
 
     id: UUID
     attempt: int
     started_at: datetime
+    grace: Grace = field(default_factory=Grace)
     task: asyncio.Task[None] | None = None
     ending: str | None = None
 
@@ -98,6 +102,13 @@ class Holdings:
         holding.ending = reason
         if holding.task is not None:
             holding.task.cancel()
+
+    def force(self, identity: UUID, attempt: int | None = None) -> None:
+        """Let one that is cancelled stop now: what grace it has, or had, is cut off."""
+        holding = self._held.get(identity)
+        if holding is not None and attempt in (None, holding.attempt):
+            holding.grace.cut_off()
+            self.end(identity, "cancelled", attempt)
 
     def end_all(self, reason: str) -> None:
         """Tell all to stop."""

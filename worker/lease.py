@@ -98,6 +98,8 @@ class Lease:
     def _follow(self, answer: Record) -> None:
         for identity in answer["cancelled"]:
             self._holdings.end(identity, "cancelled")
+        for identity in answer["forced"]:
+            self._holdings.force(identity)
         for identity in answer["gone"]:
             self._holdings.end(identity, "gone")
         if answer["draining"]:

@@ -268,5 +268,7 @@ class Service:
                 await nudges.ack(last)
 
     async def _on_control(self, event: events.Event) -> None:
-        if isinstance(event, events.Cancel):
+        if isinstance(event, events.Cancel) and event.data.force:
+            self._holdings.force(event.data.id, event.data.attempt)
+        elif isinstance(event, events.Cancel):
             self._holdings.end(event.data.id, "cancelled", event.data.attempt)

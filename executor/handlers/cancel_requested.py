@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from executor import store
 from executor.handlers.outgoing import Outgoing
-from interlock.acceptance.store import bury
+from interlock.acceptance.store import bury, force
 from interlock.contract.status import Status
 
 if TYPE_CHECKING:
@@ -34,4 +34,6 @@ class CancelRequested:
         for reason, ids in by_reason.items():
             decisions = [store.Decision(id=identity, target=Status.CANCELLED) for identity in ids]
             outgoing.add(await store.admit(tx, self._actor, decisions=decisions, reason=reason))
+        if forced := sorted({event.data.id for event in batch if event.data.force}):
+            await force(tx, forced, self._actor)
         return outgoing

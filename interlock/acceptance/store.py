@@ -84,6 +84,11 @@ async def bury(tx: Tx, reasons: Mapping[UUID, str], actor: str) -> None:
     await tx.execute(SQL["bury"], list(reasons), list(reasons.values()), actor)
 
 
+async def force(tx: Tx, ids: Sequence[UUID], actor: str) -> frozenset[UUID]:
+    """Take the grace from those of `ids` that are being cancelled; returns whose it took. After their admission."""
+    return frozenset(row["id"] for row in await tx.fetch(SQL["force"], ids, actor))
+
+
 async def _judge(
     tx: Tx, requests: Sequence[dict[str, Any]], catalog: Catalog, now: datetime
 ) -> list[tuple[dict[str, Any], Candidate | Malformed]]:

@@ -31,6 +31,7 @@ class Wish:
 
     selection: Selection
     reason: str
+    force: bool
     dry_run: bool
     yes: bool
     json: bool
@@ -50,6 +51,7 @@ def cancel(  # noqa: PLR0913 - one argument per option
     pool: Annotated[str | None, typer.Option(metavar="NAME", help="All of this worker pool.")] = None,
     older: Older = None,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the history.")] = "cancelled on request",
+    force: Annotated[bool, typer.Option("--force", help="Grant no grace to what runs, but kill it at once.")] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,
@@ -57,7 +59,8 @@ def cancel(  # noqa: PLR0913 - one argument per option
     """Cancel executions: what waits ends at once, what runs is told to stop.
 
     By id, it fails if any had ended otherwise. By --action, --status, --tag, --pool and --older, of which all that are
-    given must fit, it shows what is meant and asks.
+    given must fit, it shows what is meant and asks. With --force what runs gets no grace, nor what was told to stop
+    before.
     """
     if not 0 < len(reason) <= LONGEST_REASON:
         raise typer.BadParameter(f"give 1 to {LONGEST_REASON} characters", param_hint="--reason")
@@ -65,18 +68,21 @@ def cancel(  # noqa: PLR0913 - one argument per option
     if executions and (chosen or dry_run):
         raise typer.BadParameter("give ids, or what the executions have in common, not both", param_hint="ID…")
     if executions:
-        return _by_id(ctx, executions, reason, json=json)
+        return _by_id(ctx, executions, reason, force=force, json=json)
     if not chosen:
         raise typer.BadParameter("give ids, or choose by --action, --status, --tag, --pool or --older")
-    if wrong := sorted({*(status or ())} - {*CANCELLABLE}):
+    cancellable = (*CANCELLABLE, Status.CANCELLING) if force else CANCELLABLE
+    if wrong := sorted({*(status or ())} - {*cancellable}):
         raise typer.BadParameter(f"what is {wrong[0]} cannot be cancelled", param_hint="--status")
-    selection = Selection(statuses=tuple(status or CANCELLABLE), action=action, tag=tag, pool=pool, older=age(older))
-    return _by_selection(ctx, Wish(selection=selection, reason=reason, dry_run=dry_run, yes=yes, json=json))
+    selection = Selection(statuses=tuple(status or cancellable), action=action, tag=tag, pool=pool, older=age(older))
+    return _by_selection(
+        ctx, Wish(selection=selection, reason=reason, force=force, dry_run=dry_run, yes=yes, json=json)
+    )
 
 
-def _by_id(ctx: typer.Context, executions: Sequence[str], reason: str, *, json: bool) -> int:
+def _by_id(ctx: typer.Context, executions: Sequence[str], reason: str, *, force: bool, json: bool) -> int:
     async def work(client: Client) -> Sequence[Cancelled]:
-        return await client.cancel([await client.find(text) for text in executions], reason)
+        return await client.cancel([await client.find(text) for text in executions], reason, forced=force)
 
     outcomes = with_client(ctx, work)
     for outcome in outcomes:
@@ -89,7 +95,8 @@ def _fate(outcome: Cancelled) -> str:
         return f"{outcome.id}: no such execution; should its request come within an hour, it is cancelled"
     if outcome.moved or outcome.status in (Status.CANCELLED, Status.CANCELLING):
         already = "" if outcome.moved else " already"
-        return f"{short(outcome.id)} is {outcome.status}{already}"
+        forced = ", now without its grace" if outcome.forced else ""
+        return f"{short(outcome.id)} is {outcome.status}{already}{forced}"
     return f"{short(outcome.id)} is {outcome.status}: nothing to cancel"
 
 
@@ -121,6 +128,7 @@ async def _cancel(client: Client, wish: Wish, preview: Preview) -> int:
             lambda moved: show(
                 f"cancelled {moved:,} of {preview.executions:,}; interrupted, it is simply called again"
             ),
+            forced=wish.force,
         )
 
 

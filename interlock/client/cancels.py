@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from interlock.acceptance.store import bury
+from interlock.acceptance.store import bury, force
 from interlock.client import store
 from interlock.client.patience import Patience
 from interlock.client.records import Cancelled
@@ -65,19 +65,25 @@ class Cancels(Patience):
         super().__init__(pool)
         self._actor = actor
 
-    async def cancel(self, ids: Collection[UUID], reason: str = "cancelled on request") -> Sequence[Cancelled]:
-        """Cancel: what waits ends at once, what runs is told to stop, what has ended stays as it is."""
+    async def cancel(
+        self, ids: Collection[UUID], reason: str = "cancelled on request", *, forced: bool = False
+    ) -> Sequence[Cancelled]:
+        """Cancel: what waits ends at once, what runs is told to stop, what has ended stays as it is.
+
+        `forced`: what runs gets no grace, also where it was told before.
+        """
         wanted = sorted(set(ids))
         outcomes: dict[UUID, Cancelled] = {}
         for start in range(0, len(wanted), CHUNK):
-            outcomes |= await self._patiently(self._cancel, wanted[start : start + CHUNK], reason)
+            outcomes |= await self._patiently(self._cancel, wanted[start : start + CHUNK], reason, forced=forced)
         return [outcomes[identity] for identity in dict.fromkeys(ids)]
 
-    async def _cancel(self, tx: Tx, ids: Sequence[UUID], reason: str) -> dict[UUID, Cancelled]:
+    async def _cancel(self, tx: Tx, ids: Sequence[UUID], reason: str, *, forced: bool) -> dict[UUID, Cancelled]:
         await bury(tx, dict.fromkeys(ids, reason), self._actor)
         moved = (await store.admit(tx, self._actor, decided=ids, reason=reason)).decided
+        hurried = await force(tx, ids, self._actor) if forced else frozenset()
         standing = await store.standing(tx, ids)
-        return {i: Cancelled(id=i, status=standing.get(i), moved=i in moved) for i in ids}
+        return {i: Cancelled(id=i, status=standing.get(i), moved=i in moved, forced=i in hurried) for i in ids}
 
     async def preview(self, selection: Selection) -> Preview:
         """Tell what `cancel_all` of this selection would cancel now: how many, and the first ids. Writes nothing."""
@@ -89,15 +95,17 @@ class Cancels(Patience):
         until: datetime,
         reason: str = "cancelled on request",
         on_progress: Callable[[int], None] | None = None,
+        *,
+        forced: bool = False,
     ) -> int:
-        """Cancel what the selection meets, as it was previewed; returns how many this moved.
+        """Cancel what the selection meets, as it was previewed; returns how many this moved, or took the grace from.
 
         In chunks, each committed by itself, so an interrupted call has done its part and is simply made again.
-        `on_progress` is told how many it is after each.
+        `on_progress` is told how many it is after each. `forced` as for `cancel`.
         """
         cursor, moved = UUID(int=0), 0
         while True:
-            last, more = await self._patiently(self._cancel_chunk, selection, until, cursor, reason)
+            last, more = await self._patiently(self._cancel_chunk, selection, until, cursor, reason, forced=forced)
             moved += more
             if on_progress is not None:
                 on_progress(moved)
@@ -106,14 +114,16 @@ class Cancels(Patience):
             cursor = last
 
     async def _cancel_chunk(
-        self, tx: Tx, selection: Selection, until: datetime, cursor: UUID, reason: str
+        self, tx: Tx, selection: Selection, until: datetime, cursor: UUID, reason: str, *, forced: bool
     ) -> tuple[UUID | None, int]:
         found = await selected(tx, selection, until, cursor, CHUNK)
         if not found:
             return None, 0
         # What has gone to another status since it was found is not what was asked for.
-        admission = await store.admit(tx, self._actor, decided=found, sources=selection.statuses, reason=reason)
-        return (found[-1] if len(found) == CHUNK else None), len(admission.decided)
+        moved = (await store.admit(tx, self._actor, decided=found, sources=selection.statuses, reason=reason)).decided
+        if forced:
+            moved |= await force(tx, found if Status.CANCELLING in selection.statuses else sorted(moved), self._actor)
+        return (found[-1] if len(found) == CHUNK else None), len(moved)
 
 
 async def selected(tx: Tx, selection: Selection, until: datetime, after: UUID, most: int) -> list[UUID]:

@@ -107,12 +107,14 @@ class LogLine:
 class Cancelled:
     """What became of one cancel. `status` is where the execution stands now, None where there is none yet.
 
-    `moved` tells whether this cancel did it. An id without an execution is remembered for an hour.
+    `moved` tells whether this cancel did it, `forced` whether it took the grace of what runs. An id without an
+    execution is remembered for an hour.
     """
 
     id: UUID
     status: Status | None
     moved: bool
+    forced: bool = False
 
 
 def stored_action(name: str, definition: object) -> Action:

@@ -68,17 +68,19 @@ class ScheduledData(_Frozen):
 
 
 class CancelData(_Frozen):
-    """To the worker that holds the execution."""
+    """To the worker that holds the execution. `force`: it gets no grace."""
 
     id: UUID
     attempt: int
+    force: bool = False
 
 
 class CancelRequestedData(_Frozen):
-    """From any client."""
+    """From any client. `force`: what runs gets no grace."""
 
     id: UUID
     reason: Annotated[str, Field(max_length=1000), AfterValidator(storable_text)] = ""
+    force: bool = False
 
 
 class CanaryData(_Frozen):

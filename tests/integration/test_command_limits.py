@@ -13,6 +13,7 @@ import pytest
 from interlock.contract.resources import Resources
 from interlock.contract.status import Status
 from worker.runners.command import run_command
+from worker.runners.grace import Grace
 from worker.runners.launcher import launcher
 from worker.runners.logsink import LogEntry, LogSink
 
@@ -36,7 +37,7 @@ async def _run(limits: Resources | None, *argv: str, path: str | None = None) ->
     launch = None if path is None else launcher(limits, path=path)
     sink = LogSink(entries.append)
     outcome = await run_command(
-        argv, env={"PATH": os.environ["PATH"]}, sink=sink, grace=5, limits=limits, launch=launch
+        argv, env={"PATH": os.environ["PATH"]}, sink=sink, grace=Grace(5), limits=limits, launch=launch
     )
     return outcome, [entry.line for entry in entries]
 

@@ -16,6 +16,7 @@ from interlock.contract.status import Status
 from tests.eventually import eventually
 from worker import lineage
 from worker.runners.command import run_command, scrubbed
+from worker.runners.grace import Grace
 from worker.runners.launcher import launcher
 from worker.runners.logsink import BYTES, LINES, LogEntry, LogSink
 
@@ -48,7 +49,7 @@ def _sink() -> tuple[LogSink, list[LogEntry]]:
 
 async def _run(*argv: str, env: dict[str, str] | None = None) -> tuple[Outcome, list[LogEntry]]:
     sink, entries = _sink()
-    return await run_command(argv, env=ENV if env is None else env, sink=sink, grace=5), entries
+    return await run_command(argv, env=ENV if env is None else env, sink=sink, grace=Grace(5)), entries
 
 
 async def _python(code: str, *arguments: str) -> tuple[Outcome, list[LogEntry]]:
@@ -80,7 +81,7 @@ async def _cancel_when(
     """Run, cancel as soon as `ready`, once more as soon as `again`; whether it ended as cancelled."""
     sink, _ = _sink()
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(run_command(argv, env=ENV, sink=sink, grace=grace))
+        task = group.create_task(run_command(argv, env=ENV, sink=sink, grace=Grace(grace)))
         await eventually(ready)
         task.cancel()
         if again is not None:
@@ -182,7 +183,7 @@ async def test_the_environment_is_what_was_given_and_the_folder_is_private(monke
         "os.mkdir('deep'); open('deep/left', 'w').close()\n"
         "print(sorted(os.environ)); print(os.getcwd()); print(os.environ['HOME'], os.environ['TMPDIR'])"
     )
-    await run_command([sys.executable, "-ISc", program], env={**ENV, "GIVEN": "x"}, sink=sink, grace=5)
+    await run_command([sys.executable, "-ISc", program], env={**ENV, "GIVEN": "x"}, sink=sink, grace=Grace(5))
     empty, names, folder, homes = (entry.line for entry in entries)
     assert empty == "[] ''"
     assert names == str(["GIVEN", "HOME", "LANG", "PATH", "TMPDIR", "_INTERLOCK_RUN"])
@@ -204,7 +205,7 @@ async def test_a_command_cannot_gain_rights_and_dies_with_its_worker() -> None:
     )
     for launch in (launcher(), launcher(path="/nowhere")):
         sink, entries = _sink()
-        await run_command([sys.executable, "-c", code], env=ENV, sink=sink, grace=5, launch=launch)
+        await run_command([sys.executable, "-c", code], env=ENV, sink=sink, grace=Grace(5), launch=launch)
         assert [entry.line for entry in entries] == ["9 1"]
 
 
@@ -213,7 +214,7 @@ async def test_without_setpriv_a_missing_interpreter_is_still_told(tmp_path: Pat
     script.write_text("#!/no/such/interpreter\n")
     script.chmod(0o755)
     sink, _ = _sink()
-    outcome = await run_command([str(script)], env=ENV, sink=sink, grace=5, launch=launcher(path="/nowhere"))
+    outcome = await run_command([str(script)], env=ENV, sink=sink, grace=Grace(5), launch=launcher(path="/nowhere"))
     assert _error(outcome)[0] == "CommandNotFound"
 
 
@@ -256,6 +257,24 @@ async def test_a_second_cancel_ends_the_grace_at_once(tmp_path: Path) -> None:
     assert not _alive(int(own.read_text()))
 
 
+async def test_a_grace_that_is_cut_off_ends_the_command_and_all_its_descendants_at_once(tmp_path: Path) -> None:
+    daemon, heard = tmp_path / "daemon", tmp_path / "heard"
+    script = (
+        f"trap 'echo > {heard}' TERM; setsid {sys.executable} -c \"$1\" {daemon} keep & while :; do sleep 0.05; done"
+    )
+    sink, _ = _sink()
+    grace = Grace(1000)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        task = group.create_task(run_command([SH, "-c", script, "sh", DAEMON], env=ENV, sink=sink, grace=grace))
+        await eventually(_pid_in(daemon))
+        task.cancel()
+        await eventually(heard.exists)
+        grace.cut_off()
+        await asyncio.wait([task])
+    assert task.cancelled()
+    assert not _alive(int(daemon.read_text()))
+
+
 async def test_a_stopped_command_hears_its_cancel(tmp_path: Path) -> None:
     own = tmp_path / "own"
     script = f"echo $$ > {own}.new; mv {own}.new {own}; kill -STOP $$"
@@ -273,7 +292,7 @@ async def test_a_cancel_that_comes_after_the_end_does_not_hide_the_outcome(tmp_p
     sink, _ = _sink()
     async with asyncio.TaskGroup() as group:
         script = f"echo $$ > {own}.new; mv {own}.new {own}; while [ ! -e {go} ]; do :; done; exit 4"
-        task = group.create_task(run_command([SH, "-c", script], env=ENV, sink=sink, grace=1000))
+        task = group.create_task(run_command([SH, "-c", script], env=ENV, sink=sink, grace=Grace(1000)))
         await eventually(_pid_in(own))
         pid = int(own.read_text())
         # From here the loop is not given back, so nothing has noticed the end when the cancel arrives.

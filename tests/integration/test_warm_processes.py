@@ -13,6 +13,7 @@ from interlock.contract.status import Status
 from tests.eventually import eventually
 from worker import lineage
 from worker.runners.function import FunctionRefused
+from worker.runners.grace import Grace
 from worker.runners.logsink import LogEntry, LogSink
 from worker.runners.warm import WarmProcesses, surrounding
 
@@ -109,7 +110,7 @@ async def _run(
 ) -> Outcome:
     kept: list[LogEntry] = [] if entries is None else entries
     function = name if ":" in name else f"jobs_of_tests:{name}"
-    return await pool.run(function, params, execution_id="e", attempt=7, sink=LogSink(kept.append), grace=grace)
+    return await pool.run(function, params, execution_id="e", attempt=7, sink=LogSink(kept.append), grace=Grace(grace))
 
 
 def _error(outcome: Outcome) -> tuple[str, str]:

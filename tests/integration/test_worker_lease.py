@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from interlock.acceptance.store import force
 from interlock.adapters.amqp import Session
 from interlock.adapters.health import Readiness
 from interlock.adapters.lifecycle import Stop
@@ -20,11 +21,13 @@ from interlock.adapters.telemetry import Metrics
 from interlock.contract.topology import Topology
 from tests.attempts import WORKER, claim
 from tests.eventually import eventually
+from tests.world import ACTOR
 from worker import store
 from worker.finish import Finisher
 from worker.heartbeat import BEAT, Heartbeat
 from worker.holdings import Holding, Holdings
 from worker.lease import Lease, LeaseLost
+from worker.runners.grace import Grace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -183,9 +186,15 @@ async def test_the_answer_of_a_renewal_stops_what_is_cancelled_and_what_is_ours_
     await claim(world, stopping)
     await world.admit(decide={stopping: "cancelled"})
     told, lost = wired.hold(stopping), wired.hold(gone)
+    told.grace = Grace(1000)
     async with kept(wired):
         await wired.renewed(1)
     assert (told.ending, lost.ending, wired.stop.draining) == ("cancelled", "gone", False)
+    assert told.grace.seconds == 1000
+    await force(world.tx, [stopping], ACTOR)
+    async with kept(wired):
+        await wired.renewed(2)
+    assert told.grace.seconds == 0
 
 
 async def test_a_drain_that_was_asked_of_the_row_begins_with_the_next_renewal(world: World, wired: Kept) -> None:

@@ -164,7 +164,7 @@ class Deployment:
             await self.publish(*events.encode(events.requested("/test", named[start : start + events.MAX_EVENTS])))
         return [UUID(request["id"]) for request in named]
 
-    async def cancel(self, *ids: UUID, reason: str = "not wanted") -> None:
+    async def cancel(self, *ids: UUID, reason: str = "not wanted", force: bool = False) -> None:
         """Ask over AMQP to cancel."""
         wanted: Sequence[events.CancelRequested] = [
             events.CancelRequested(
@@ -172,7 +172,7 @@ class Deployment:
                 id=f"cancel/{identity}",
                 source="/test",
                 type="execution.cancel_requested",
-                data=events.CancelRequestedData(id=identity, reason=reason),
+                data=events.CancelRequestedData(id=identity, reason=reason, force=force),
             )
             for identity in ids
         ]

@@ -7,6 +7,8 @@ import os
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import pytest
+
 from interlock.contract import events
 from tests.eventually import eventually
 from tests.system.deployment import ids_of
@@ -160,6 +162,27 @@ async def test_a_process_that_ignores_the_cancel_is_killed_after_its_grace(
     await deployment.until(identity, "cancelled")
     assert not is_alive(int(file.read_text()))
     assert await deployment.attempts(identity) == [(1, "cancelled")]
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["at once", "when it was told to stop before"])
+async def test_what_is_cancelled_by_force_is_killed_without_its_grace(
+    deployment: Deployment, tmp_path: Path, *, before: bool
+) -> None:
+    file, heard = tmp_path / "pid", tmp_path / "heard"
+    line = 'trap "echo > \\"$1\\"" TERM; echo $$ > "$0"; while :; do sleep 0.05; done'
+    command = ["sh", "-c", line, "{{ params.file }}", "{{ params.heard }}"]
+    await deployment.register("job", command=command, grace="1h")
+    await deployment.trio()
+    [identity] = await deployment.submit("job", params={"file": str(file), "heard": str(heard)})
+    await eventually(lambda: file.exists() and file.read_text().endswith("\n"))
+    if before:
+        await deployment.cancel(identity)
+        await eventually(heard.exists)
+    await deployment.cancel(identity, force=True)
+    await deployment.until(identity, "cancelled")
+    assert not is_alive(int(file.read_text()))
+    assert await deployment.attempts(identity) == [(1, "cancelled")]
+    await deployment.until_clean()
 
 
 async def test_a_cancel_that_comes_before_its_request_is_honoured(deployment: Deployment, gate: Gate) -> None:

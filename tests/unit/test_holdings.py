@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
 from worker.holdings import Holding, Holdings
+from worker.runners.grace import Grace
 
 ONE, OTHER = UUID(int=1), UUID(int=2)
 
@@ -69,6 +71,43 @@ async def test_a_second_word_to_stop_does_not_cut_short_what_the_first_one_grant
         assert await is_waiting(task)
         let_go.set()
     assert (cancelled, held.ending) == (1, "cancelled")
+
+
+async def test_a_forced_end_cuts_the_grace_off_and_cancels_once() -> None:
+    holdings, held = Holdings(1), holding()
+    held.grace = Grace(1000)
+    cancelled = 0
+
+    async def run() -> None:
+        nonlocal cancelled
+        held.task = asyncio.current_task()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled += 1
+            with suppress(TimeoutError):
+                async with held.grace.granted():
+                    await asyncio.Event().wait()
+
+    holdings.add(held)
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        task = group.create_task(run())
+        assert await is_waiting(task)
+        holdings.end(ONE, "cancelled")
+        assert await is_waiting(task)
+        holdings.force(ONE, 2)
+        holdings.force(OTHER)
+        assert await is_waiting(task)
+        holdings.force(ONE, 1)
+    assert (cancelled, held.ending) == (1, "cancelled")
+
+
+def test_what_is_forced_at_once_is_told_to_stop_and_has_no_grace_to_begin_with() -> None:
+    holdings, held = Holdings(1), holding()
+    held.grace = Grace(1000)
+    holdings.add(held)
+    holdings.force(ONE)
+    assert (held.ending, held.grace.seconds) == ("cancelled", 0)
 
 
 async def test_who_waits_for_room_goes_when_there_is_some() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from interlock.contract.resources import Resources
+    from worker.runners.grace import Grace
     from worker.runners.logsink import LogSink
 
 INHERITED: Final = ("PATH", "HOME", "LANG", "TZ")
@@ -41,7 +42,7 @@ async def run_command(
     *,
     env: Mapping[str, str],
     sink: LogSink,
-    grace: float,
+    grace: Grace,
     limits: Resources | None = None,
     launch: Sequence[str] | None = None,
 ) -> Outcome:
@@ -54,8 +55,8 @@ async def run_command(
     `Signal`, `ResourceLimit` (CPU time, file size: the others are errors that the command meets itself),
     `CommandNotFound` and `CommandNotStarted`. What the command left behind is killed, daemons included.
 
-    Cancelled: SIGTERM to its process group, `grace` seconds, SIGKILL to all it started, then CancelledError; or the
-    outcome, when the command had ended before the signal. A second cancel ends the grace at once.
+    Cancelled: SIGTERM to its process group, `grace`, SIGKILL to all it started, then CancelledError; or the outcome,
+    when the command had ended before the signal. A second cancel ends the grace at once.
     """
     environment = {"PATH": PATH, "LANG": "C.UTF-8", **env}
     problem = _problem(argv, environment["PATH"])
@@ -76,7 +77,7 @@ async def run_command(
         await _remove(folder)
 
 
-async def _attend(process: Process, grace: float) -> int | None:
+async def _attend(process: Process, grace: Grace) -> int | None:
     try:
         await process.ended()
     except asyncio.CancelledError:

@@ -18,6 +18,7 @@ from worker import lineage
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from worker.runners.grace import Grace
     from worker.runners.logsink import Stream
 
 TAIL: Final = 4 * 1024
@@ -179,12 +180,12 @@ class Process:
         except ChildProcessError:
             return True
 
-    async def terminate(self, grace: float) -> None:
-        """Ask the whole group to end and give it `grace` seconds. A stopped group is continued to hear it."""
+    async def terminate(self, grace: Grace) -> None:
+        """Ask the whole group to end and give it `grace`. A stopped group is continued to hear it."""
         for number in (signal.SIGTERM, signal.SIGCONT):
             self._signal_group(number)
         with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
+            async with grace.granted():
                 await self.ended()
 
     async def close(self) -> None:

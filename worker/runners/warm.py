@@ -26,6 +26,7 @@ from worker.runners.process import Process
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from worker.runners.grace import Grace
     from worker.runners.logsink import LogSink, Stream
 
 IDLE_SECONDS: Final = 60.0
@@ -98,11 +99,11 @@ class WarmProcess:
         """Whether it lives and may be given a call."""
         return not self.spent and not self._process.is_over()
 
-    async def call(self, call: Mapping[str, Any], sink: LogSink, grace: float) -> Outcome | None:
+    async def call(self, call: Mapping[str, Any], sink: LogSink, grace: Grace) -> Outcome | None:
         """Make one call and return its outcome; None when the process died of it. Raises FunctionRefused.
 
-        Cancelled: the function is asked to stop and given `grace` seconds, then CancelledError is raised, and `close`
-        kills; or the outcome is returned, when it was there before. A second cancel ends the grace at once.
+        Cancelled: the function is asked to stop and given `grace`, then CancelledError is raised, and `close` kills; or
+        the outcome is returned, when it was there before. A second cancel ends the grace at once.
         """
         self._sink.target = sink
         self._answer = answer = self._loop.create_future()
@@ -123,9 +124,9 @@ class WarmProcess:
             self._process.stderr.drain()
         return self._told(answer.result())
 
-    async def _stop(self, grace: float) -> None:
+    async def _stop(self, grace: Grace) -> None:
         with suppress(TimeoutError, ConnectionError):
-            async with asyncio.timeout(grace):
+            async with grace.granted():
                 await self._loop.sock_sendall(self._line, frame({"kind": "stop"}))
                 await asyncio.wait([self._answer])
 
@@ -216,12 +217,12 @@ class WarmProcesses:
         execution_id: str,
         attempt: int,
         sink: LogSink,
-        grace: float,
+        grace: Grace,
     ) -> Outcome:
         """Call a function in a process of its own and return its outcome. Raises FunctionRefused.
 
         What the process prints goes to `sink`, too. Failures are those of `run_function`, `ProcessDied` and
-        `ProcessNotStarted`. Cancelled: it is asked to stop as any function is, and killed after `grace` seconds.
+        `ProcessNotStarted`. Cancelled: it is asked to stop as any function is, and killed after `grace`.
         """
         try:
             process = await self._take()

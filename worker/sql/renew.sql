@@ -1,15 +1,16 @@
 -- Renew a lease that has not ended (an ended one never comes back), tell what we hold, and hear what the table says: what it
--- gives us that we do not hold, what of ours is to be cancelled, and what of ours is ours no more.
+-- gives us that we do not hold, what of ours is to be cancelled, what of that without its grace, and what is ours no more.
 WITH mine AS (
     SELECT * FROM unnest($3::uuid[], $4::int[]) h(id, attempt)
 ), renewed AS (
     UPDATE worker SET lease_expires_at = now() + $2 * interval '1 second'
     WHERE id = $1 AND ended_at IS NULL AND lease_expires_at > now() RETURNING draining
 ), given AS (
-    SELECT e.id, e.attempt, e.status FROM in_flight f JOIN execution e ON e.id = f.execution_id
+    SELECT e.id, e.attempt, e.status, f.forced FROM in_flight f JOIN execution e ON e.id = f.execution_id
     WHERE f.worker_id = $1 AND e.worker_id = $1
 )
 SELECT (SELECT draining FROM renewed) AS draining,
        ARRAY(SELECT ROW(g.id, g.attempt) FROM given g WHERE NOT EXISTS (SELECT 1 FROM mine m WHERE m.id = g.id)) AS unknown,
        ARRAY(SELECT g.id FROM given g JOIN mine m ON m.id = g.id WHERE g.status = 'cancelling') AS cancelled,
+       ARRAY(SELECT g.id FROM given g JOIN mine m ON m.id = g.id WHERE g.forced) AS forced,
        ARRAY(SELECT m.id FROM mine m WHERE NOT EXISTS (SELECT 1 FROM given g WHERE g.id = m.id AND g.attempt = m.attempt)) AS gone

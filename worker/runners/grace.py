@@ -1,0 +1,34 @@
+"""How long work that was told to stop may take for it, and that this can be cut off while it lasts. Knows no work."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Grace:
+    """`seconds` for one piece of work; none once it was cut off, whether it had begun or not."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        self._lasting: asyncio.Timeout | None = None
+
+    def cut_off(self) -> None:
+        """End it now, or let it end as it begins. Again: nothing."""
+        self.seconds = 0.0
+        if self._lasting is not None and not self._lasting.expired():
+            self._lasting.reschedule(asyncio.get_running_loop().time())
+
+    @asynccontextmanager
+    async def granted(self) -> AsyncIterator[None]:
+        """It lasts while the block does. Raises TimeoutError when it is over first."""
+        async with asyncio.timeout(self.seconds) as lasting:
+            self._lasting = lasting
+            try:
+                yield
+            finally:
+                self._lasting = None
