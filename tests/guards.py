@@ -221,6 +221,13 @@ GUARDS = {
         "",
         FENCES + "test_a_renewal_tells_what_is_held_without_knowing_what_is_to_stop_and_what_is_gone",
     ),
+    "a worker that retires does not renew its lease": Guard(
+        "worker/service.py",
+        "            await end_all(keeping)\n",
+        "            await end_all([*keeping, renewing])\n",
+        "tests/system/test_drain.py"
+        "::test_a_drained_worker_has_time_for_its_last_words_as_its_lease_is_renewed_meanwhile",
+    ),
     "a worker that retires closes the others": Guard(
         "worker/sql/retire.sql",
         "id = $1",

@@ -129,7 +129,8 @@ class Service:
                 lease = await self._register(lease_pool, finisher)
             claiming = [tasks.create_task(claimer.from_messages()), tasks.create_task(claimer.left_behind())]
             claiming.append(tasks.create_task(claimer.from_table()))
-            keeping = [tasks.create_task(life) for life in self._lives(lease, relay, finisher, logs, nudges)]
+            renewing = tasks.create_task(lease.run())
+            keeping = [tasks.create_task(life) for life in self._lives(relay, finisher, logs, nudges)]
             keeping.append(tasks.create_task(warm.tend()))
             self._log.info("ready", pool=settings.pool, concurrency=settings.concurrency, containment=self._containment)
             self._notify.ready()
@@ -137,7 +138,7 @@ class Service:
             await self._drain(pool, dispatch, claiming)
             await reached("drain.emptied")
             await end_all(keeping)
-            await self._retire(pool, relay, logs)
+            await self._retire(pool, relay, logs, lease, renewing)
             if health:
                 health.close()
         threads.shutdown(wait=False, cancel_futures=True)
@@ -170,11 +171,10 @@ class Service:
         )
 
     def _lives(
-        self, lease: Lease, relay: Relay, finisher: Finisher, logs: LogWriter, nudges: Subscription
+        self, relay: Relay, finisher: Finisher, logs: LogWriter, nudges: Subscription
     ) -> list[Coroutine[Any, Any, None]]:
-        """What runs for as long as anything is held."""
+        """What runs for as long as anything is held, beside the renewing of the lease."""
         return [
-            lease.run(),
             self._session.run(),
             self._session.watch(),
             self._session.listen(self._on_control),
@@ -187,18 +187,27 @@ class Service:
             watchdog(self._notify, lambda: self._readiness.ready),
         ]
 
-    async def _retire(self, pool: Pool[Any], relay: Relay, logs: LogWriter) -> None:
+    async def _retire(
+        self, pool: Pool[Any], relay: Relay, logs: LogWriter, lease: Lease, renewing: asyncio.Task[None]
+    ) -> None:
+        """Say what is left to be said, and renew the lease for as long as that takes. Then close the row."""
         try:
             async with asyncio.timeout(RETIRE_SECONDS):
                 await logs.flush()
                 await relay.flush()
                 await reached("retire.flushed")
+                # A renewal that finds the row closed would take this for a lost lease.
+                await end_all([renewing])
                 async with transaction(pool) as tx:
                     await store.retire(tx, self._identity)
+                # Nothing is held and no lease can end any more: the guardian's whole time is there for the exit.
+                lease.beat(time.monotonic())
                 await reached("retire.committed")
         except (Transient, TimeoutError) as error:
             # Nothing is held any more: its lease ends, and an executor closes the row.
             self._log.warning("ended without the database", reason=str(error) or "no answer in time")
+        finally:
+            await end_all([renewing])
 
     async def _register(self, pool: Pool[Any], finisher: Finisher) -> Lease:
         settings = self._settings

@@ -89,6 +89,15 @@ async def ask_until(deployment: Deployment, done: asyncio.Event) -> tuple[list[U
     return ids, longest
 
 
+async def test_a_drained_worker_has_time_for_its_last_words_as_its_lease_is_renewed_meanwhile(
+    deployment: Deployment,
+) -> None:
+    short = {"LEASE": "8", "RENEW": "1", "GUARDIAN": "3"}
+    worker = await deployment.worker(**short, FAULTS="retire.flushed=delay:6")
+    assert await deployment.stop(worker) == 0
+    assert await deployment.connection.fetchval("SELECT count(*) FROM worker WHERE ended_at IS NULL") == 0
+
+
 async def replace(deployment: Deployment, old: Daemon) -> None:
     """Do what an upgrade does: let one drain and end, then start its successor."""
     assert await deployment.stop(old) == 0
