@@ -46,6 +46,8 @@ REACH: Final = 60.0
 """Seconds within which an armed process must have come to its point."""
 PROVOKE: Final = 0.5
 """Seconds between two provocations."""
+ENOUGH: Final = 30
+"""How many wait for one limited key when nothing more is provoked: that would only be more to wait for in the end."""
 OFTEN: Final = ("requests.", "status_changed.", "completed.", "claim.", "finish.", "execution.")
 """Steps that everything passes: a process dies at the third pass, in the middle of its work."""
 MOST_LOSSES: Final = 3
@@ -61,6 +63,7 @@ CAN_FAIL: Final = [
 ENDS: Final = """
 SELECT id, status::text AS status, losses FROM execution WHERE id = ANY($1) AND finished_at IS NOT NULL
 """
+MOST_WAITING: Final = "SELECT coalesce(max(waiting), 0) FROM queue WHERE lim IS NOT NULL"
 ENDED_TWICE: Final = """
 SELECT count(*) FROM (SELECT 1 FROM execution_transition WHERE is_terminal(target) GROUP BY execution_id, epoch
                       HAVING count(*) > 1) t
@@ -152,7 +155,7 @@ class Stage:
     async def _provoke(self, points: Iterable[str]) -> None:
         """Let these be reached that are not by themselves, once in a while."""
         now = asyncio.get_running_loop().time()
-        if now >= self._provoke_at:
+        if now >= self._provoke_at and await self.deployment.connection.fetchval(MOST_WAITING) < ENOUGH:
             for provoke in dict.fromkeys(PROVOCATIONS[point] for point in points if point in PROVOCATIONS):
                 await provoke(self)
             self._provoke_at = now + PROVOKE
