@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 from time import time
@@ -27,6 +28,7 @@ KILLED_WHILE_STOPPING: Final = 1
 """A guardian's exit code when what it guarded did not live to end by itself."""
 
 
+POINT: Final = re.compile(r'"point":"([^"]+)"')
 PUBLISHING: Final = ("relay.", "sweep.")
 """How the names of fault points begin at which a process holds messages that others leave to it."""
 
@@ -52,6 +54,7 @@ class Player:
         self.crashes = 0
         """How often it died by SIGKILL, but not by `kill`."""
         self.deaths: list[Death] = []
+        self._struck: set[str] = set()
         self._killed = False
         self._last: int | None = None
         self._made = (endpoints, logs, env)
@@ -105,7 +108,14 @@ class Player:
 
     def _note_crash(self) -> None:
         self.crashes += 1
-        self._note_death(self._last, publishing=not self.faults or self.faults.startswith(PUBLISHING))
+        struck = self.struck()
+        new, self._struck = struck - self._struck, struck
+        # What was not struck at a fault point died where it happened to be.
+        self._note_death(self._last, publishing=not new or any(point.startswith(PUBLISHING) for point in new))
+
+    def struck(self) -> set[str]:
+        """Return the fault points at which it was struck so far, by what it said itself."""
+        return set(_struck(self.daemon.log))
 
     def signal(self, number: signal.Signals) -> int | None:
         """Send a signal to the process that does the work; return its id, or None where there is none."""
@@ -194,6 +204,15 @@ class Cast:
     def bugs(self) -> list[str]:
         """Return the first words of every line that tells of a bug: a critical one, or one that no logger wrote."""
         return [f"{player.name}: {line}" for player in self.players for line in _bugs(player.daemon.log)]
+
+
+def _struck(log: Path) -> Iterator[str]:
+    """Find the points of the faults that a log tells of."""
+    if log.exists():
+        with log.open(errors="replace") as lines:
+            for line in lines:
+                if '"event":"fault"' in line and (found := POINT.search(line)):
+                    yield found[1]
 
 
 def _bugs(log: Path) -> Iterator[str]:

@@ -46,6 +46,8 @@ async def freeze(trial: Trial) -> None:
     while trial.goes_on:
         await trial.pause(trial.seed.uniform(0.2, 1.5))
         player = trial.seed.choice(trial.stage.cast.workers)
+        if not await player.daemon.is_ready():
+            continue  # it has no lease that could end
         pid = player.signal(signal.SIGSTOP)
         await asyncio.sleep(LEASE + 1)
         if pid is not None and player.pid == pid:
@@ -55,7 +57,7 @@ async def freeze(trial: Trial) -> None:
 
 
 async def crash_at_steps(trial: Trial) -> None:
-    """Kill an executor and two workers at each named step, with the next step armed each time."""
+    """Kill an executor and two workers at each named step, with all those armed that they have not been killed at."""
     steps: dict[str, list[str]] = {"executor": [], "worker": []}
     for point in POINTS:
         for role in ("executor", "worker") if point.process == "both" else (point.process,):
@@ -75,25 +77,27 @@ async def crash_at_steps(trial: Trial) -> None:
 
 
 async def _crash_each(trial: Trial, player: Player, names: list[str]) -> None:
-    """Start one player with each step armed in turn; what was not reached in time is told, and ended by SIGTERM."""
-    missed = []
-    for name in names:
-        player.faults = f"{name}=crash"
+    """Start one player again and again until it has crashed at each step; which it did not come to is told."""
+    left = names
+    while left and trial.goes_on:
+        player.faults = ",".join(f"{name}=crash" for name in left)
         player.kill()
-        if not (trial.goes_on and await _crashed(player)):
-            missed.append(name)
+        await _crash(player)
+        struck = player.struck()
+        left = [name for name in left if name not in struck]
     player.faults = ""
     player.kill()
-    trial.notes.append(f"{player.name}: crashed at {len(names) - len(missed)} of {len(names)} steps, not {missed}")
+    trial.notes.append(f"{player.name}: crashed at {len(names) - len(left)} of {len(names)} steps, not {left}")
 
 
-async def _crashed(player: Player) -> bool:
+async def _crash(player: Player) -> None:
     """Wait until it has crashed by itself: on its way to be ready, at work, or, when nothing else helps, in a drain."""
     before = player.crashes
-    if await _within(READY_SECONDS, player, before, until_ready=True) or await _within(STEP_SECONDS, player, before):
-        return True
-    player.daemon.child.send(signal.SIGTERM)
-    return await _within(STEP_SECONDS, player, before)
+    if not (
+        await _within(READY_SECONDS, player, before, until_ready=True) or await _within(STEP_SECONDS, player, before)
+    ):
+        player.daemon.child.send(signal.SIGTERM)
+        await _within(STEP_SECONDS, player, before)
 
 
 async def _within(seconds: float, player: Player, before: int, *, until_ready: bool = False) -> bool:
