@@ -86,7 +86,7 @@ async def of_action(
     with ExitStack() as stack:
         spool = stack.enter_context(tempfile.TemporaryFile())
         lines = Spool(spool, sink)
-        outcome = await run(entry, given, holding, lines)  # type: ignore[arg-type] # a mapping stays one
+        outcome = await run(entry, given, holding, lines)
         _keep(outcome, spool, printed=entry.action.command is not None)
         await asyncio.to_thread(_check, spool)
         # From here on the plan closes it.
