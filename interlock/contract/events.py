@@ -7,16 +7,15 @@ Decoding separates what is usable from what is not, event by event: one bad even
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from interlock.contract.canonical import storable_text
 from interlock.contract.errors import Malformed
+from interlock.contract.json_text import MAX_DEPTH, dump, parse, too_deep
 from interlock.contract.status import Status
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ BATCH = "application/cloudevents-batch+json"
 MAX_EVENT_BYTES = 1024 * 1024
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_EVENTS = 500
-_NESTING = (dict, list)
-MAX_DEPTH = 200
 
 
 class _Frozen(BaseModel):
@@ -155,6 +152,8 @@ class OutboxWaiting(_Envelope):
 
 
 Event = StatusChanged | Completed | Scheduled | Cancel | CancelRequested | Requested | Canary | OutboxWaiting
+_OPEN = (Requested, OutboxWaiting)
+"""Whose data is kept as it came."""
 TYPES = frozenset(get_args(kind.model_fields["type"].annotation)[0] for kind in get_args(Event))
 _ONE: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="type")])
 _MANY: TypeAdapter[list[Event]] = TypeAdapter(list[Annotated[Event, Field(discriminator="type")]])
@@ -179,11 +178,15 @@ def decode(body: bytes, content_type: str | None) -> tuple[list[Event], list[Unu
         documents = _documents(body, content_type)
     except Malformed as error:
         return [], [Unusable(body, error.reason, str(error))]
-    if len(body) <= MAX_EVENT_BYTES and not _too_deep(documents):
+    if len(body) <= MAX_EVENT_BYTES:
         try:
-            return _MANY.validate_python(documents), []
+            read = _MANY.validate_python(documents)
         except ValidationError:
             pass  # At least one is bad: look at each, so that the others are handled.
+        else:
+            # What a hint has beyond its fields is dropped by now, however deep it was.
+            if not too_deep([event.data for event in read if isinstance(event, _OPEN)], MAX_DEPTH - 1):
+                return read, []
     events: list[Event] = []
     unusable: list[Unusable] = []
     for document in documents:
@@ -191,7 +194,7 @@ def decode(body: bytes, content_type: str | None) -> tuple[list[Event], list[Unu
             events.append(_event(document))
         except Malformed as error:
             # What is too deep to be written again is kept in the message that brought it.
-            kept = body if error.reason == "too_deep" else _dump(document)
+            kept = body if error.reason == "too_deep" else dump(document)
             unusable.append(Unusable(kept, error.reason, str(error)))
     return events, unusable
 
@@ -207,10 +210,7 @@ def _documents(body: bytes, content_type: str | None) -> list[Any]:
             f"{len(body)} bytes in one message; at most {MAX_MESSAGE_BYTES} are allowed: send several messages",
             "oversized",
         )
-    try:
-        document = json.loads(body.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise Malformed(f"the body is not JSON in UTF-8: {error}", "malformed_json") from error
+    document = parse(body)
     if kind == SINGLE:
         return [document]
     if not isinstance(document, list) or not 1 <= len(document) <= MAX_EVENTS:
@@ -218,24 +218,12 @@ def _documents(body: bytes, content_type: str | None) -> list[Any]:
     return document
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise Malformed(f"the name {twice!r} stands twice in one object: send each name once", "duplicate_names")
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise Malformed(f"{name} is not JSON", "malformed_json")
-
-
 def _event(document: object) -> Event:
     if not isinstance(document, dict):
         raise Malformed("an event is a JSON object", "malformed_event")
-    if _too_deep([document]):
+    if too_deep([document]):
         raise Malformed(f"an event may be nested {MAX_DEPTH} levels deep: flatten its data", "too_deep")
-    if len(_dump(document)) > MAX_EVENT_BYTES:
+    if len(dump(document)) > MAX_EVENT_BYTES:
         raise Malformed(f"an event may have {MAX_EVENT_BYTES} bytes: pass a reference instead of the data", "oversized")
     if document.get("specversion") != "1.0":
         raise Malformed(
@@ -253,20 +241,6 @@ def _event(document: object) -> Event:
         raise Malformed(f"{document['type']}: {field}: {first['msg']}", "malformed_event") from error
 
 
-def _too_deep(level: list[Any]) -> bool:
-    """Tell by levels rather than by recursion: what is read here must also be written again without overflowing."""
-    for _ in range(MAX_DEPTH + 1):
-        nested = [value for value in level if isinstance(value, _NESTING)]
-        if not nested:
-            return False
-        level = [item for value in nested for item in (value.values() if isinstance(value, dict) else value)]
-    return True
-
-
-def _dump(document: object) -> bytes:
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-
-
 def _document(event: Event) -> dict[str, Any]:
     if not isinstance(event, Requested):
         return event.model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -278,7 +252,7 @@ def encode(events: Sequence[Event]) -> tuple[bytes, str]:
     """The body and content type of one message: a single event as SINGLE, several as BATCH."""
     # What was said is said again, an explicit null too: `from` is null for a row that had no status before.
     documents = [_document(event) for event in events]
-    return (_dump(documents[0]), SINGLE) if len(documents) == 1 else (_dump(documents), BATCH)
+    return (dump(documents[0]), SINGLE) if len(documents) == 1 else (dump(documents), BATCH)
 
 
 def requested(source: str, requests: Iterable[dict[str, Any]]) -> list[Requested]:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from interlock.contract.events import (
     BATCH,
-    MAX_DEPTH,
     MAX_EVENT_BYTES,
     MAX_EVENTS,
     MAX_MESSAGE_BYTES,
@@ -27,6 +26,7 @@ from interlock.contract.events import (
     encode,
     requested,
 )
+from interlock.contract.json_text import MAX_DEPTH
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 ID = "01a200fa-52c2-7207-8579-8c9ba1907471"
