@@ -5,6 +5,7 @@ Law 1. The row is the truth; a message is a hint. This message is the one carrie
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,8 @@ class Requested:
         requests = [event.data for event in batch]
         now = datetime.now(UTC)
         acceptance = await accept(tx, requests, catalog=self._catalog, actor=self._actor, now=now)
-        for answer in acceptance.answers:
-            self._metrics.messages.labels("execution.requested", _outcome(answer)).inc()
+        for outcome, count in Counter(map(_outcome, acceptance.answers)).items():
+            self._metrics.messages.labels("execution.requested", outcome).inc(count)
         refused = sum(answer.refused is not None for answer in acceptance.answers)
         self._log.info("accepted", requests=len(requests), refused=refused)
         return Outgoing(

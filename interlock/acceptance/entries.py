@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from interlock.acceptance.requests import LaneKey
     from interlock.actions.validation import Schema
     from interlock.contract.batches import Batch
     from interlock.contract.definitions import Action
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One version of one action."""
+    """One version of one action. `shared_keys` remembers, by pool, the keys that all its executions have."""
 
     action: Action
     version: int
     withdrawn: bool
     schema: Schema
+    shared_keys: dict[str, tuple[LaneKey, ...]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 _SQL = Statements("interlock.acceptance")
 
 
-async def lanes(tx: Tx, candidates: Sequence[Candidate]) -> dict[tuple[tuple[LaneKey, ...], int], int]:
-    """The lanes of these candidates by keys and priority, made where they are missing. Runs before any other lock."""
-    wanted = list(dict.fromkeys((c.keys, c.priority) for c in candidates if c.keys))
+async def lanes(tx: Tx, candidates: Sequence[Candidate]) -> list[int | None]:
+    """The lane of each candidate; those that are missing are made. Runs before any other lock."""
+    wanted: dict[tuple[tuple[LaneKey, ...], int], int] = {}
+    numbers = [wanted.setdefault((c.keys, c.priority), len(wanted)) if c.keys else None for c in candidates]
     if not wanted:
-        return {}
+        return numbers
     flat = [
         (number, priority, key.scope, key.name, key.template, *_columns(key))
         for number, (keys, priority) in enumerate(wanted)
         for key in keys
     ]
     rows = await tx.fetch(_SQL["make_lanes"], *(list(column) for column in zip(*flat, strict=True)))
-    return {wanted[row["lane"]]: row["lane_id"] for row in rows}
+    made = {row["lane"]: row["lane_id"] for row in rows}
+    return [None if number is None else made[number] for number in numbers]
 
 
 def _columns(key: LaneKey) -> tuple[object, ...]:

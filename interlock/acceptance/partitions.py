@@ -118,7 +118,7 @@ async def _columns(tx: Tx, partitions: Sequence[Candidate]) -> list[list[Any]]:
         [c.version for c in partitions],
         [c.pool for c in partitions],
         [c.priority for c in partitions],
-        [known.get((c.keys, c.priority)) for c in partitions],
+        known,
         [c.params for c in partitions],
         [c.hash for c in partitions],
         [c.error for c in partitions],

@@ -5,9 +5,10 @@ A request with a usable id always ends as a row: what cannot be accepted becomes
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from interlock.acceptance.entries import BatchEntry, Entry
 from interlock.actions.definition import examine_batch
 from interlock.actions.rendering import render_keys
 from interlock.actions.validation import Schema
-from interlock.contract.canonical import canonical_json, checksum, storable_text
+from interlock.contract.canonical import canonical_json, storable_text
 from interlock.contract.definitions import Name, Pool
 from interlock.contract.errors import InvalidParams, Malformed, Refused, UnknownAction
 from interlock.contract.identity import child_id
@@ -64,7 +65,7 @@ class LaneKey:
     bounds: Bounds | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, which would double what making 500 of them costs
 class Candidate:
     """One request ready for the database: accepted by the rules, or carrying its refusal as `error`.
 
@@ -125,7 +126,7 @@ def judge(
         field = ".".join(str(part) for part in first["loc"])
         return _refused(data, identity, request_hash(data), "invalid_request", f"{field}: {first['msg']}")
     # One hash whether it is accepted or refused: a repeat must be the same request after its action came or went.
-    digest = request_hash(request.model_dump(mode="json"))
+    digest = request_hash(request.__dict__)
     try:
         entry = _entry(request, known, names)
         entry.schema.check(request.params)
@@ -160,17 +161,13 @@ def _inline(name: str, definition: dict[str, JsonValue]) -> BatchEntry:
 def _accepted(request: Request, digest: bytes, entry: Entry) -> Candidate:
     action = entry.action
     pool = request.pool or action.pool
-    keys = [LaneKey("leaf", action.own_key, action.own_key, action), LaneKey("pool", pool)]
-    if request.concurrency_key is not None:
-        keys.append(LaneKey("leaf", f"key:{request.concurrency_key}"))
-    keys += [LaneKey("leaf", name, key.name, key) for name, key in render_keys(action, request.params)]
     return Candidate(
         id=request.id,
         action=action.action,
         version=entry.version,
         pool=pool,
         priority=action.priority if request.priority is None else request.priority,
-        keys=tuple(keys),
+        keys=_keys(request, entry, pool),
         params=canonical_json(request.params),
         hash=digest,
         tags=canonical_json(list(request.tags)) if request.tags else "[]",
@@ -236,6 +233,19 @@ def planned(batch: UUID, epoch: int, *, pool: str, priority: int, not_before: da
     )
 
 
+def _keys(request: Request, entry: Entry, pool: str) -> tuple[LaneKey, ...]:
+    action = entry.action
+    shared = entry.shared_keys.get(pool)
+    if shared is None:
+        own = LaneKey("leaf", action.own_key, action.own_key, action)
+        shared = entry.shared_keys[pool] = (own, LaneKey("pool", pool))
+    if request.concurrency_key is None and not action.keys:
+        return shared
+    asked = () if request.concurrency_key is None else (LaneKey("leaf", f"key:{request.concurrency_key}"),)
+    rendered = render_keys(action, request.params)
+    return (*shared, *asked, *(LaneKey("leaf", name, key.name, key) for name, key in rendered))
+
+
 def _refused(data: dict[str, Any], identity: UUID, digest: bytes, code: str, message: str) -> Candidate:
     name = data.get("action")
     params = data.get("params", {})
@@ -279,12 +289,17 @@ def request_hash(data: dict[str, Any]) -> bytes:
         "not_before",
         "deadline",
     )
-    content = {name: data[name] for name in told if data.get(name) is not None}
+    content = {name: _told(value) for name in told if (value := data.get(name)) is not None}
     try:
-        return bytes.fromhex(checksum(canonical_json(content)))
+        text = canonical_json(content)
     except (ValueError, TypeError):
         # Only refused requests hold what has no canonical form.
-        return bytes.fromhex(checksum(json.dumps(content, sort_keys=True, default=repr)))
+        text = json.dumps(content, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _told(value: Any) -> Any:  # noqa: ANN401 - any JSON, and times
+    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
 
 
 def _printable(text: str, most: int = 100) -> str:

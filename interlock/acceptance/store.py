@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SQL = Statements("interlock.acceptance")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)  # not frozen, as Candidate
 class Answer:
     """What became of one request: accepted now, known already (`existing`), or not acceptable (`error`)."""
 
@@ -132,7 +132,7 @@ async def _insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record
         [c.version for c in candidates],
         [c.pool for c in candidates],
         [c.priority for c in candidates],
-        [known.get((c.keys, c.priority)) for c in candidates],
+        known,
         [c.params for c in candidates],
         [c.hash for c in candidates],
         [c.tags for c in candidates],

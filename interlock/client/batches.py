@@ -107,7 +107,7 @@ class Batches(Patience):
             raise NotRestartable(f"the plan of batch {identity} was never finished: start a new one")
         batch = Batch.from_stored(row["definition"])
         plan = planned(identity, row["epoch"] + 1, pool=batch.pool, priority=batch.priority)
-        known = await lanes(tx, [plan])
+        (lane,) = await lanes(tx, [plan])
         chosen = await tx.fetchval(
             SQL["restart_batch"],
             identity,
@@ -118,7 +118,7 @@ class Batches(Patience):
             plan.id,
             plan.pool,
             plan.priority,
-            known[plan.keys, plan.priority],
+            lane,
             "restarted",
             self._actor,
         )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING
+
+import orjson
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 DEEPEST = 64
-# Made once: a call of json.dumps with options makes an encoder each time.
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 _LARGEST = 2**63
 
 
@@ -53,7 +52,7 @@ def canonical_json(value: JsonValue) -> str:
 
     Raises ValueError as `storable` does.
     """
-    return _ENCODER.encode(storable(value))
+    return orjson.dumps(storable(value), option=orjson.OPT_SORT_KEYS).decode()
 
 
 def checksum(text: str) -> str:
