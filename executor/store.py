@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from interlock.adapters.statements import Statements
 from interlock.contract.status import Status
@@ -79,9 +79,17 @@ def _admission(row: Record | None) -> Admission:
     )
 
 
-async def statuses(tx: Tx, ids: Iterable[UUID]) -> dict[UUID, Record]:
-    """Kind, status, attempt and epoch of those executions that exist."""
-    return {row["id"]: row for row in await tx.fetch(SQL["statuses"], list(ids))}
+Told: TypeAlias = tuple["UUID", Status, int, int]
+"""What a message says of an execution: its id, status, attempt and epoch."""
+
+
+async def elsewhere(tx: Tx, told: Sequence[Told]) -> dict[int, Record]:
+    """Where those stand that do not stand as told: (status, attempt, epoch) by their number in `told`, from 1.
+
+    The status is None where there is no such execution.
+    """
+    rows = await tx.fetch(SQL["elsewhere"], *map(list, zip(*told, strict=True)))
+    return {row["n"]: row for row in rows}
 
 
 class Standing(NamedTuple):

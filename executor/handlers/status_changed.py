@@ -8,6 +8,7 @@ statement with its attempt, and by nothing else. It publishes no completions.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -36,24 +37,23 @@ class ExecutionManager:
         self._actor = actor
         self._metrics = metrics
         self._log = get_logger("execution_manager")
+        self._telling = self._log.is_enabled_for(logging.DEBUG)
 
     async def __call__(self, tx: Tx, batch: Sequence[events.StatusChanged]) -> Outgoing:
         """Handle one flush of hints."""
         outgoing = Outgoing()
-        rows = await store.statuses(tx, {event.data.id for event in batch})
+        elsewhere = await store.elsewhere(tx, [_told(event) for event in batch])
         behind: list[store.LostMove] = []
         returned: list[UUID] = []
         parents: set[UUID] = set()
         verdicts: Counter[Verdict] = Counter()
-        for event in batch:
-            row = rows.get(event.data.id)
-            verdict = _compare(row, event)
+        for number, event in enumerate(batch, 1):
+            verdict = _compare(elsewhere[number], event) if number in elsewhere else Verdict.UNCHANGED
             verdicts[verdict] += 1
-            if event.data.parent_id is not None:
-                parents.add(event.data.parent_id)
-            elif row is not None and row["kind"] != "action":
-                parents.add(event.data.id)
-            self._note(verdict, event)
+            if (parent := _parent(event)) is not None:
+                parents.add(parent)
+            if self._telling:
+                self._note(verdict, event)
             if verdict is Verdict.BEHIND and event.data.source is not None:
                 behind.append(_lost_move(event))
             elif verdict is Verdict.UNCHANGED and event.data.target is Status.REQUESTED:
@@ -84,9 +84,22 @@ class ExecutionManager:
         messages.labels(kind, "stale").inc(verdicts[Verdict.STALE])
 
 
-def _compare(row: Record | None, event: events.StatusChanged) -> Verdict:
+def _told(event: events.StatusChanged) -> store.Told:
     data = event.data
-    stands = None if row is None else (Status(row["status"]), row["attempt"], row["epoch"])
+    return data.id, data.target, data.attempt, data.epoch
+
+
+def _parent(event: events.StatusChanged) -> UUID | None:
+    """The parent to drive on: that of a child, or what moved itself. A leaf runs by an attempt, a parent by none."""
+    data = event.data
+    if data.parent_id is None and data.attempt == 0 and data.target in (Status.RUNNING, Status.CANCELLING):
+        return data.id
+    return data.parent_id
+
+
+def _compare(row: Record, event: events.StatusChanged) -> Verdict:
+    data = event.data
+    stands = None if row["status"] is None else (Status(row["status"]), row["attempt"], row["epoch"])
     return compare(stands, (data.source, data.target, data.attempt, data.epoch))
 
 

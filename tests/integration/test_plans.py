@@ -15,6 +15,7 @@ from executor import store as executor_store
 from interlock.acceptance.catalog import Catalog
 from interlock.acceptance.store import accept
 from interlock.adapters.postgres import HOT
+from interlock.contract.status import Status
 from worker import store as worker_store
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ async def live(connection: Tx, worker: UUID, count: int) -> None:
     await worker_store.renew(connection, worker, 60.0, [(row["id"], row["attempt"]) for row in held])
     moved, _ = await worker_store.finish(connection, worker, [finish(row) for row in held], "/worker/test")
     assert moved.keys() == {row["id"] for row in held}
-    await executor_store.statuses(connection, moved)
+    assert await executor_store.elsewhere(connection, [(one, Status.COMPLETED, 1, 1) for one in moved]) == {}
     admission = await executor_store.admit(connection, ACTOR, ended=sorted(moved))
     assert admission.released == len(moved)
     await executor_store.due_timers(connection)
