@@ -6,9 +6,10 @@ What an action does is at least once; the attempt number handed to it lets it fe
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from worker.planning import Planner
     from worker.runners.address import Guard
     from worker.runners.warm import WarmProcesses
+
+Measure: TypeAlias = "Callable[[float], None]"
 
 TIMED_OUT: Final = "RunTimeout"
 
@@ -129,17 +132,28 @@ class Executions:
         self._finisher = finisher
         self._logs = logs
         self._metrics = metrics
+        self._measures: dict[str, tuple[Measure, Measure]] = {}
         self._log = get_logger("execute")
+        self._telling = self._log.is_enabled_for(logging.DEBUG)
 
     def start(self, claimed: Record, entry: Entry | None) -> None:
         """Run one claimed execution; `entry` is None when this version cannot read its definition."""
+        if claimed["action"] == PLAN:
+            entry = PLANNING
         grace = Grace(0.0 if entry is None else entry.action.grace)
         holding = Holding(id=claimed["id"], attempt=claimed["attempt"], started_at=datetime.now(UTC), grace=grace)
         self._holdings.add(holding)
-        self._metrics.queue_wait.labels(claimed["action"]).observe(claimed["waited_seconds"])
-        if claimed["action"] == PLAN:
-            entry = PLANNING
+        waited, _ = self._measured(claimed["action"])
+        waited(claimed["waited_seconds"])
         self._tasks.create_task(self._story(holding, claimed, entry))
+
+    def _measured(self, action: str) -> tuple[Measure, Measure]:
+        """What takes the wait and the duration of this action: looking them up costs more than both."""
+        found = self._measures.get(action)
+        if found is None:
+            wait, duration = self._metrics.queue_wait, self._metrics.execution_duration
+            found = self._measures[action] = wait.labels(action).observe, duration.labels(action).observe
+        return found
 
     async def _story(self, holding: Holding, claimed: Record, entry: Entry | None) -> None:
         # From here on a word to stop reaches the task; one that came before the first step is seen below.
@@ -152,20 +166,22 @@ class Executions:
             outcome = await self._outcome(holding, entry, orjson.loads(claimed["params"]))
         end = _end(holding, claimed, entry, outcome)
         elapsed = (datetime.now(UTC) - holding.started_at).total_seconds()
-        self._metrics.execution_duration.labels(claimed["action"]).observe(elapsed)
-        self._log.debug("ran", execution_id=str(holding.id), attempt=holding.attempt, outcome=end.outcome)
+        _, took = self._measured(end.action)
+        took(elapsed)
+        if self._telling:
+            self._log.debug("ran", execution_id=str(holding.id), attempt=holding.attempt, outcome=end.outcome)
         self._finisher.put(end)
 
     async def _outcome(self, holding: Holding, entry: Entry, params: dict[str, object]) -> Outcome:
         limit = entry.action.timeout.run
+        deadline = None if limit is None else asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit) as deadline:
-                await reached("execution.started")
-                outcome = await self._run(entry, params, holding)
-                await reached("execution.ended")
-                return outcome
+            if deadline is None:
+                return await self._attempt(holding, entry, params)
+            async with deadline:
+                return await self._attempt(holding, entry, params)
         except TimeoutError:
-            if not deadline.expired():
+            if deadline is None or not deadline.expired():
                 raise
             failure = failed(TIMED_OUT, f"the attempt ran longer than {limit:g} s").failure
             return Outcome(status=Status.TIMED_OUT, failure=failure)
@@ -179,10 +195,17 @@ class Executions:
             self._log.exception("a runner failed", execution_id=str(holding.id))
             return failed(type(error).__name__, f"the worker could not run it: {error}")
 
-    async def _run(self, entry: Entry, params: dict[str, object], holding: Holding) -> Outcome:
+    async def _attempt(self, holding: Holding, entry: Entry, params: dict[str, object]) -> Outcome:
+        await reached("execution.started")
         sink = LogSink(self._emit(holding))
-        if entry is not PLANNING:
-            return await self._runners.run(entry, params, holding, sink)
+        if entry is PLANNING:
+            outcome = await self._plan(holding, sink)
+        else:
+            outcome = await self._runners.run(entry, params, holding, sink)
+        await reached("execution.ended")
+        return outcome
+
+    async def _plan(self, holding: Holding, sink: LogSink) -> Outcome:
         try:
             return await self._planner.run(holding, sink, self._runners.run)
         except PlanFailed as failure:

@@ -7,7 +7,7 @@ A flush that fails on data is split, down to the one result that cannot be store
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -94,13 +94,16 @@ class Finisher:
         self._relay.offer(messages)
         self._metrics.flush_size.labels("finish").observe(len(batch))
         self._log.info("finished", executions=len(moved))
+        ended: Counter[tuple[str, Status]] = Counter()
         for end in batch:
             self._holdings.remove(end.id, end.attempt)
             stands = moved.get(end.id)
             if stands in TERMINAL:
-                self._metrics.executions.labels(end.action, stands).inc()
+                ended[end.action, stands] += 1
             elif stands is None:
                 self._log.info("late result, not applied", execution_id=str(end.id), attempt=end.attempt)
+        for labels, count in ended.items():
+            self._metrics.executions.labels(*labels).inc(count)
         await reached("finish.offered")
 
 
