@@ -21,6 +21,12 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
            || '","subject":"' || subject || '","datacontenttype":"application/json","data":' || data || '}'
 $$;
 
+-- One message, not yet in the outbox: a single event as it is, several as an array.
+CREATE FUNCTION as_message(p_exchange text, p_key text, p_events bigint, p_bodies text) RETURNS message
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT ROW(NULL, p_exchange, p_key, p_events, CASE p_events WHEN 1 THEN p_bodies ELSE '[' || p_bodies || ']' END)::message
+$$;
+
 CREATE FUNCTION iso_utc(at timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')
 $$;
@@ -45,22 +51,34 @@ CREATE FUNCTION live_workers(p_pool text) RETURNS int LANGUAGE sql STABLE AS $$
 $$;
 
 -- Everything that a set of moves entails, in the transaction that made them. Returns the messages of the caller's own
--- role, for publishing after the commit; the sweep publishes what nobody confirmed.
+-- role, for publishing after the commit; the sweep publishes what nobody confirmed. Events are put together by concat,
+-- which writes each into one buffer, where a chain of || would copy it once per link.
 CREATE FUNCTION record_moves(p_moves move[], p_role text, p_actor text) RETURNS message[] LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     messages message[];
+    told message[] := '{}';
+    kinds record;
     finished_at text := iso_utc(now());
+    from_us text := '","source":"' || p_actor || '","subject":"';
+    data text := '","datacontenttype":"application/json","data":{"id":"';
 BEGIN
     IF p_moves IS NULL THEN
         RETURN NULL;
     END IF;
     INSERT INTO execution_transition (execution_id, move, source, target, attempt, epoch, actor, reason, lane_id, seq)
     SELECT id, number, source, target, attempt, epoch, p_actor, reason, lane_id, seq FROM unnest(p_moves);
+    -- Most calls are of one kind of move: what they do not entail is not asked for.
+    SELECT bool_or(target = 'scheduled') AS dispatched, bool_or(is_terminal(target)) AS ended,
+           bool_or(source IS NOT NULL AND target = 'requested') AS returned, bool_or(target = 'cancelling') AS cancelled,
+           bool_or(is_terminal(target) OR (source IS NOT NULL AND target <> 'scheduled')) AS changed
+    INTO kinds FROM unnest(p_moves);
 
-    INSERT INTO in_flight (execution_id, pool, attempt)
-    SELECT id, pool, attempt FROM unnest(p_moves) WHERE target = 'scheduled';
+    IF kinds.dispatched THEN
+        INSERT INTO in_flight (execution_id, pool, attempt)
+        SELECT id, pool, attempt FROM unnest(p_moves) WHERE target = 'scheduled';
+    END IF;
     DELETE FROM in_flight f USING unnest(p_moves) m
     WHERE f.execution_id = m.id AND m.source IN ('scheduled', 'running', 'cancelling')
       AND (m.target = 'requested' OR is_terminal(m.target));
@@ -70,60 +88,67 @@ BEGIN
         WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.source = 'requested' AND t.kind IN ('enter', 'queue'))
                                         OR (m.source = 'running' AND t.kind = 'run'));
     END IF;
-    INSERT INTO timer (execution_id, kind, due)
-    SELECT id, 'enter', coalesce(due, now()) FROM unnest(p_moves) WHERE source IS NOT NULL AND target = 'requested'
-    ON CONFLICT (execution_id, kind) DO UPDATE SET due = excluded.due;
+    IF kinds.returned THEN
+        INSERT INTO timer (execution_id, kind, due)
+        SELECT id, 'enter', coalesce(due, now()) FROM unnest(p_moves) WHERE source IS NOT NULL AND target = 'requested'
+        ON CONFLICT (execution_id, kind) DO UPDATE SET due = excluded.due;
+    END IF;
 
-    WITH m AS (
-        SELECT u.*, (n - 1) / 500 AS part  -- a message has at most 500 events
-        FROM unnest(p_moves) WITH ORDINALITY u(id, epoch, number, source, target, attempt, action, parent_id, pool, lane_id,
-                                               seq, reason, due, worker_id, n)
-    ), scheduled AS (
-        SELECT id, epoch, number, attempt, pool, row_number() OVER (PARTITION BY pool) - 1 AS place,
-               count(*) OVER (PARTITION BY pool) AS pool_total
-        FROM unnest(p_moves) WHERE target = 'scheduled'
-    ), live AS MATERIALIZED (
-        SELECT pool, live_workers(pool) AS workers FROM (SELECT DISTINCT pool FROM unnest(p_moves) WHERE target = 'scheduled') p
-    ), event (role, exchange, routing_key, part, body) AS (
-        SELECT p_role, 'status', 'execution.status_changed.' || target || CASE
-                   WHEN parent_id IS NOT NULL THEN '.child'
-                   WHEN attempt = 0 AND EXISTS (SELECT 1 FROM batch b WHERE b.execution_id = m.id) THEN '.parent'
-                   ELSE '.leaf' END,
-               part, cloud_event('execution.status_changed', id || '/' || epoch || '/' || number, p_actor, id,
-                   '{"id":"' || id || '","attempt":' || attempt || ',"epoch":' || epoch
-                   || ',"from":' || coalesce('"' || source || '"', 'null') || ',"to":"' || target
-                   || '","action":' || to_json(action) || ',"parent_id":' || coalesce('"' || parent_id || '"', 'null') || '}')
-        FROM m WHERE is_terminal(target) OR (source IS NOT NULL AND target <> 'scheduled')
-        UNION ALL
-        SELECT 'worker', 'completions', 'execution.completed.' || target,
-               part, cloud_event('execution.completed', id || '/' || epoch || '/completed', p_actor, id,
-                   '{"id":"' || id || '","action":' || to_json(action) || ',"status":"' || target || '","attempt":' || attempt
-                   || ',"epoch":' || epoch || ',"parent_id":' || coalesce('"' || parent_id || '"', 'null')
-                   || ',"finished_at":"' || finished_at || '"}')
-        FROM m WHERE is_terminal(target)
-        UNION ALL
-        -- Split evenly over the live workers, at most 100 ids in a message.
-        SELECT 'executor', 'dispatch', s.pool,
-               place % greatest(ceil(pool_total / 100.0)::int, least(pool_total, live.workers)),
-               cloud_event('execution.scheduled', id || '/' || epoch || '/' || number, p_actor, id,
-                   '{"id":"' || id || '","attempt":' || attempt || '}')
-        FROM scheduled s JOIN live ON live.pool = s.pool
-        UNION ALL
+    IF kinds.changed THEN
+        told := told || ARRAY(
+            SELECT as_message('status', 'execution.status_changed.' || target || '.' || family, count(*), string_agg(body, ','))
+            FROM (SELECT target, CASE WHEN parent_id IS NOT NULL THEN 'child'
+                                      WHEN attempt = 0 AND EXISTS (SELECT 1 FROM batch b WHERE b.execution_id = id) THEN 'parent'
+                                      ELSE 'leaf' END AS family, (ordinality - 1) / 500 AS part,  -- a message has at most 500 events
+                         concat('{"specversion":"1.0","type":"execution.status_changed","id":"', id, '/', epoch, '/', number,
+                                from_us, id, data, id, '","attempt":', attempt, ',"epoch":', epoch, ',"from":',
+                                coalesce('"' || source || '"', 'null'), ',"to":"', target, '","action":', to_json(action),
+                                ',"parent_id":', coalesce('"' || parent_id || '"', 'null'), '}}') AS body
+                  FROM unnest(p_moves) WITH ORDINALITY WHERE is_terminal(target) OR (source IS NOT NULL AND target <> 'scheduled')) e
+            GROUP BY target, family, part);
+    END IF;
+    IF kinds.ended THEN
+        told := told || ARRAY(
+            SELECT as_message('completions', 'execution.completed.' || target, count(*), string_agg(body, ','))
+            FROM (SELECT target, (ordinality - 1) / 500 AS part,
+                         concat('{"specversion":"1.0","type":"execution.completed","id":"', id, '/', epoch, '/completed',
+                                from_us, id, data, id, '","action":', to_json(action), ',"status":"', target,
+                                '","attempt":', attempt, ',"epoch":', epoch, ',"parent_id":',
+                                coalesce('"' || parent_id || '"', 'null'), ',"finished_at":"', finished_at, '"}}') AS body
+                  FROM unnest(p_moves) WITH ORDINALITY WHERE is_terminal(target)) e
+            GROUP BY target, part);
+    END IF;
+    IF kinds.ended AND p_role = 'executor' THEN
         -- Only workers publish completions: tell one that some are waiting.
-        SELECT 'executor', 'relay', 'worker', 0,
-               cloud_event('outbox.waiting', min(id::text) || '/relay', p_actor, min(id::text)::uuid, '{}')
-        FROM m WHERE is_terminal(target) AND p_role = 'executor' HAVING count(*) > 0
-        UNION ALL
-        SELECT 'executor', 'control', worker_id::text, part,
-               cloud_event('execution.cancel', id || '/' || epoch || '/' || number, p_actor, id,
-                   '{"id":"' || id || '","attempt":' || attempt || '}')
-        FROM m WHERE target = 'cancelling' AND worker_id IS NOT NULL
-    ), put AS (
+        told := told || as_message('relay', 'worker', 1, cloud_event(
+            'outbox.waiting', p_moves[1].id || '/relay', p_actor, p_moves[1].id, '{}'));
+    END IF;
+    IF kinds.dispatched THEN
+        -- Split evenly over the live workers, at most 100 ids in a message.
+        told := told || ARRAY(
+            SELECT as_message('dispatch', p.pool, count(*), string_agg(
+                       concat('{"specversion":"1.0","type":"execution.scheduled","id":"', s.id, '/', s.epoch, '/', s.number,
+                              from_us, s.id, data, s.id, '","attempt":', s.attempt, '}}'), ','))
+            FROM (SELECT pool, count(*) AS total, live_workers(pool) AS workers, array_agg(id) AS ids, array_agg(epoch) AS epochs,
+                         array_agg(number) AS numbers, array_agg(attempt) AS attempts
+                  FROM unnest(p_moves) WHERE target = 'scheduled' GROUP BY pool) p
+            CROSS JOIN LATERAL unnest(p.ids, p.epochs, p.numbers, p.attempts) WITH ORDINALITY s(id, epoch, number, attempt, n)
+            GROUP BY p.pool, s.n % greatest(ceil(p.total / 100.0)::int, least(p.total, p.workers)));
+    END IF;
+    IF kinds.cancelled THEN
+        told := told || ARRAY(
+            SELECT as_message('control', worker_id::text, count(*), string_agg(
+                       cloud_event('execution.cancel', id || '/' || epoch || '/' || number, p_actor, id,
+                                   '{"id":"' || id || '","attempt":' || attempt || '}'), ','))
+            FROM unnest(p_moves) WITH ORDINALITY WHERE target = 'cancelling' AND worker_id IS NOT NULL
+            GROUP BY worker_id, (ordinality - 1) / 500);
+    END IF;
+
+    WITH put AS (
         INSERT INTO outbox (role, exchange, routing_key, events, body, claimed_until)
-        SELECT role, exchange, routing_key, count(*),
-               CASE count(*) WHEN 1 THEN string_agg(body, ',') ELSE '[' || string_agg(body, ',') || ']' END,
-               CASE WHEN role = p_role THEN now() + interval '1 second' END
-        FROM event GROUP BY role, exchange, routing_key, part
+        SELECT role, exchange, routing_key, events, body, CASE WHEN role = p_role THEN now() + interval '1 second' END
+        FROM (SELECT t.*, CASE t.exchange WHEN 'status' THEN p_role WHEN 'completions' THEN 'worker' ELSE 'executor' END AS role
+              FROM unnest(told) t) t
         RETURNING outbox.id, outbox.role, outbox.exchange, outbox.routing_key, outbox.events, outbox.body
     )
     SELECT array_agg(ROW(put.id, put.exchange, put.routing_key, put.events, put.body)::message ORDER BY put.id)

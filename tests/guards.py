@@ -789,16 +789,16 @@ GUARDS = {
     ),
     "the executor completes": Guard(
         MOVES,
-        "SELECT 'worker', 'completions'",
-        "SELECT p_role, 'completions'",
+        "WHEN 'completions' THEN 'worker'",
+        "WHEN 'completions' THEN p_role",
         EVENTS + "test_an_end_that_the_executor_decides_is_completed_by_a_worker_who_is_told_to_publish",
         within="record_moves",
     ),
     "what has not ended is completed": Guard(
         MOVES,
-        "|| ',\"finished_at\":\"' || finished_at || '\"}')\n        FROM m WHERE is_terminal(target)",
-        "|| ',\"finished_at\":\"' || finished_at || '\"}')\n        FROM m",
-        EVENTS + "test_each_move_of_a_worker_is_told_once_and_its_end_also_as_a_completion",
+        "WITH ORDINALITY WHERE is_terminal(target)) e",
+        "WITH ORDINALITY) e",
+        EVENTS + "test_of_a_mixed_flush_dispatch_is_even_and_only_what_ended_is_completed",
         within="record_moves",
     ),
     "what another role publishes waits for its fast path": Guard(
@@ -817,8 +817,8 @@ GUARDS = {
     ),
     "nobody tells the workers to publish": Guard(
         MOVES,
-        "HAVING count(*) > 0",
-        "HAVING count(*) < 0",
+        "IF kinds.ended AND p_role = 'executor' THEN",
+        "IF false THEN",
         EVENTS + "test_an_end_that_the_executor_decides_is_completed_by_a_worker_who_is_told_to_publish",
         within="record_moves",
     ),
@@ -868,8 +868,8 @@ GUARDS = {
     ),
     "what came back has no reason to move": Guard(
         MOVES,
-        "source IS NOT NULL AND target = 'requested'",
-        "false",
+        "WHERE source IS NOT NULL AND target = 'requested'",
+        "WHERE false",
         RETRIES + "test_a_retry_gives_its_slot_away_and_enters_again_at_the_end",
         within="record_moves",
     ),

@@ -155,12 +155,13 @@ async def test_dispatch_is_split_evenly_over_the_live_workers_and_holds_at_most_
     assert sorted(event.data.id for _, batch in found for event in batch if isinstance(event, events.Scheduled)) == ids
 
 
-async def test_dispatch_is_even_also_when_others_of_the_flush_are_not_scheduled(world: World) -> None:
+async def test_of_a_mixed_flush_dispatch_is_even_and_only_what_ended_is_completed(world: World) -> None:
     await world.worker()
     mixed = [request("none" if n % 2 else "job") for n in range(20)]
     await world.accept(*mixed)
     found = await outbox(world)
     assert [row["events"] for row, _ in found if row["exchange"] == "dispatch"] == [5, 5]
+    assert [row["events"] for row, _ in found if row["exchange"] == "completions"] == [10]
     await put_back(world)
 
 

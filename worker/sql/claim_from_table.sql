@@ -11,11 +11,11 @@ WITH told AS (
     RETURNING e.*
 ), flying AS (
     UPDATE in_flight f SET worker_id = $1 FROM moved m WHERE f.execution_id = m.id
+), limits AS MATERIALIZED (
+    SELECT array_agg(id) AS ids, run_backstop(action, action_version) AS backstop FROM moved GROUP BY action, action_version
 ), backstop AS (
     INSERT INTO timer (execution_id, kind, due)
-    SELECT unnest(k.ids), 'run', now() + run_backstop(k.action, k.action_version)
-    FROM (SELECT action, action_version, array_agg(id) AS ids FROM moved GROUP BY action, action_version) k
-    WHERE run_backstop(k.action, k.action_version) IS NOT NULL
+    SELECT unnest(ids), 'run', now() + limits.backstop FROM limits WHERE limits.backstop IS NOT NULL
     ON CONFLICT (execution_id, kind) DO UPDATE SET due = excluded.due
 )
 SELECT record_moves(array_agg(ROW(id, epoch, moves, 'scheduled', status, attempt, action, parent_id, pool, NULL, NULL, NULL,
