@@ -169,14 +169,16 @@ BEGIN
         RAISE EXCEPTION 'a waiting execution moved without the locks of its keys' USING ERRCODE = 'assert_failure';
     END IF;
     DELETE FROM waiting w USING unnest(p_lanes, p_seqs) t(lane_id, seq) WHERE w.lane_id = t.lane_id AND w.seq = t.seq;
-    INSERT INTO slot (execution_id, key_id)
-    SELECT t.id, k FROM unnest(p_ids, p_lanes) t(id, lane_id) JOIN lane l ON l.id = t.lane_id CROSS JOIN unnest(l.keys) k
-    WHERE k = ANY(p_gates);
-    INSERT INTO queue_minute AS m (key_id, minute, event, bucket, n)
-    SELECT k, date_trunc('minute', now()), 'admitted', wait_bucket(now() - t.since), count(*)
-    FROM unnest(p_lanes, p_since) t(lane_id, since) JOIN lane l ON l.id = t.lane_id CROSS JOIN unnest(l.keys) k
-    WHERE k = ANY(p_gates) GROUP BY 1, 4
-    ON CONFLICT ON CONSTRAINT queue_minute_pkey DO UPDATE SET n = m.n + excluded.n;
+    IF cardinality(p_gates) > 0 THEN
+        INSERT INTO slot (execution_id, key_id)
+        SELECT t.id, k FROM unnest(p_ids, p_lanes) t(id, lane_id) JOIN lane l ON l.id = t.lane_id CROSS JOIN unnest(l.keys) k
+        WHERE k = ANY(p_gates);
+        INSERT INTO queue_minute AS m (key_id, minute, event, bucket, n)
+        SELECT k, date_trunc('minute', now()), 'admitted', wait_bucket(now() - t.since), count(*)
+        FROM unnest(p_lanes, p_since) t(lane_id, since) JOIN lane l ON l.id = t.lane_id CROSS JOIN unnest(l.keys) k
+        WHERE k = ANY(p_gates) GROUP BY 1, 4
+        ON CONFLICT ON CONSTRAINT queue_minute_pkey DO UPDATE SET n = m.n + excluded.n;
+    END IF;
     RETURN record_moves(moves, 'executor', p_actor);
 END $$;
 
@@ -515,8 +517,9 @@ BEGIN
     admitted := 0; released := 0; decided := '{}';
     -- Hint, no locks: a lane never changes after acceptance, and slots are only on keys of the lane.
     touched := p_keys || ARRAY(
-        SELECT DISTINCT k FROM execution e JOIN lane l ON l.id = e.lane_id CROSS JOIN unnest(l.keys) k
-        WHERE e.id = ANY(p_ended || p_entering || p_decide));
+        SELECT DISTINCT k
+        FROM (SELECT DISTINCT lane_id FROM execution WHERE id = ANY(p_ended || p_entering || p_decide)) e
+        JOIN lane l ON l.id = e.lane_id CROSS JOIN unnest(l.keys) k);
     -- Nothing limited, nobody waiting, nothing held: no lock at all.
     IF cardinality(p_entering) = 0 AND cardinality(p_decide) = 0
        AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.id = ANY(touched) AND q.gated)

@@ -187,16 +187,19 @@ BEGIN
         own := own || start_batches(accepted, p_actor);
     END IF;
     messages := own;
-    INSERT INTO timer (execution_id, kind, due)
-    SELECT u.id, t.kind, t.due
-    FROM unnest(p_id, statuses, p_not_before, p_deadline, p_queue_timeout, p_total_timeout)
-         u(id, status, not_before, deadline, queue_timeout, total_timeout)
-    CROSS JOIN LATERAL (VALUES
-        ('enter', CASE WHEN u.not_before > now() THEN u.not_before END),
-        ('queue', CASE WHEN u.status = 'requested'
-                       THEN greatest(now(), u.not_before) + u.queue_timeout * interval '1 second' END),
-        ('total', least(u.deadline, now() + u.total_timeout * interval '1 second'))) t(kind, due)
-    WHERE t.due IS NOT NULL AND NOT is_terminal(u.status) AND (all_new OR u.id = ANY(accepted));
+    IF cardinality(array_remove(p_not_before, NULL)) + cardinality(array_remove(p_deadline, NULL))
+       + cardinality(array_remove(p_queue_timeout, NULL)) + cardinality(array_remove(p_total_timeout, NULL)) > 0 THEN
+        INSERT INTO timer (execution_id, kind, due)
+        SELECT u.id, t.kind, t.due
+        FROM unnest(p_id, statuses, p_not_before, p_deadline, p_queue_timeout, p_total_timeout)
+             u(id, status, not_before, deadline, queue_timeout, total_timeout)
+        CROSS JOIN LATERAL (VALUES
+            ('enter', CASE WHEN u.not_before > now() THEN u.not_before END),
+            ('queue', CASE WHEN u.status = 'requested'
+                           THEN greatest(now(), u.not_before) + u.queue_timeout * interval '1 second' END),
+            ('total', least(u.deadline, now() + u.total_timeout * interval '1 second'))) t(kind, due)
+        WHERE t.due IS NOT NULL AND NOT is_terminal(u.status) AND (all_new OR u.id = ANY(accepted));
+    END IF;
     IF seqs IS NOT NULL THEN
         WITH entered AS (
             INSERT INTO waiting (lane_id, seq, execution_id)
