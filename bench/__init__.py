@@ -1,1 +1,1 @@
-"""Benchmarks: the floor and the product in one run, on the same private servers. Never part of the tests."""
+"""Benchmarks: floors, the product and peers in one run, on the same servers. Never part of the tests."""

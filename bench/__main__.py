@@ -1,112 +1,132 @@
-"""`./dev bench`: interleaved rounds of the floor and the product on the same servers; ratios first."""
+"""`./dev bench`: floors, the product and peers in interleaved rounds on the same servers; ratios first."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import json
 import os
-import platform
-import statistics
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from bench.floor import floor
-from bench.handoff import LIMITS, HandOff, hand_off
-from bench.throughput import Figures, prepare, throughput
-from interlock.local.stack import Endpoints
+import uvloop
+
+from bench import machine, peering
+from bench.battery import DEFAULT, LONG, Sizes, play
+from bench.outcome import Outcome
+from bench.readings import Readings
+from bench.report import render
+from bench.stage import CONCURRENCY, Stage
+from bench.verdicts import CORES, verdicts
+from interlock.contract.errors import InterlockError
+from interlock.local.stack import FILE, Endpoints
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WHAT = ("throughput", "handoff")
-ROUNDS = 3
-EXECUTIONS = 20_000
-FLOOR_MESSAGES = 5_000
+ROUNDS: Final = 3
+EXECUTIONS: Final = 50_000
+FOLDER: Final = Path(__file__).parents[1] / "docs" / "benchmarks"
+KEPT: Final = "readings.json"
 
 
-async def run(rounds: int, count: int, wanted: Sequence[str]) -> dict[str, object]:
-    """Run what is wanted, round by round, each beside its floor; returns medians and what they were measured on."""
+async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome:
+    """Prepare the servers and the peers, and play all rounds."""
     endpoints = _endpoints()
-    await prepare(endpoints.database_url)
-    result: dict[str, object] = {}
+    sizes = Sizes(
+        executions=options.executions,
+        finished=options.finished,
+        waiting=options.waiting,
+        minutes=options.minutes,
+        rate=options.rate,
+    )
+    outcome = Outcome(
+        date=f"{datetime.now(UTC):%Y-%m-%d}",
+        facts=await machine.facts(endpoints),
+        settings={
+            "Rounds": f"{options.rounds}, interleaved",
+            "Executions": f"{options.executions:,} in P1, P2, P5 and P11, in messages of 500",
+            "Worker": f"INTERLOCK_CONCURRENCY={CONCURRENCY} (P6: 32; P11: {CONCURRENCY // 2} each), all else at its "
+            "default but INTERLOCK_LOG_LEVEL=warning",
+        },
+        readings=Readings({CORES: [float(os.cpu_count() or 1)]}),
+    )
+    if options.peers:
+        await peering.prepare()
     with tempfile.TemporaryDirectory() as logs:
-        if "throughput" in wanted:
-            result |= await _throughput(endpoints, Path(logs), rounds, count)
-        if "handoff" in wanted:
-            result |= await _hand_off(endpoints, Path(logs), rounds)
-    return {**result, "rounds": rounds, "cores": os.cpu_count(), "python": platform.python_version()}
-
-
-async def _throughput(endpoints: Endpoints, logs: Path, rounds: int, count: int) -> dict[str, object]:
-    """Alternate the bare consumer and the product."""
-    floors: list[float] = []
-    figures: list[Figures] = []
-    for number in range(rounds):
-        floors.append(await floor(endpoints.database_url, endpoints.amqp_url, FLOOR_MESSAGES))
-        figures.append(await throughput(endpoints, logs, count))
-        _tell(f"round {number + 1}: F1 {floors[-1]:,.0f}/s, Interlock {figures[-1].per_second:,.0f}/s")
-
-    def median(name: str) -> float:
-        return float(statistics.median(getattr(figure, name) for figure in figures))
-
-    return {
-        "ratio_to_floor": round(median("per_second") / statistics.median(floors), 2),
-        "executions_per_second": round(median("per_second")),
-        "floor_per_second": round(statistics.median(floors)),
-        "executor_mb": round(max(figure.executor_mb for figure in figures)),
-        "worker_mb": round(max(figure.worker_mb for figure in figures)),
-        "transactions_per_execution": round(median("transactions"), 3),
-        "messages_per_execution": round(median("messages"), 3),
-        "wal_bytes_per_execution": round(median("wal_bytes")),
-        "executions": count,
-    }
-
-
-async def _hand_off(endpoints: Endpoints, logs: Path, rounds: int) -> dict[str, object]:
-    """Alternate the limits, each after the same work without the product."""
-    figures: dict[int, list[HandOff]] = {limit: [] for limit in LIMITS}
-    for number in range(rounds):
-        for limit, found in figures.items():
-            now = await hand_off(endpoints, logs, limit)
-            found.append(now)
-            _tell(
-                f"round {number + 1}: limit {limit}: {now.share:.1%} of the ideal, bare consumers {now.bare_share:.1%}"
-            )
-    return {
-        f"handoff_{limit}_{name}": round(statistics.median(getattr(each, name) for each in found), 3)
-        for limit, found in figures.items()
-        for name in ("share", "bare_share", "floor_share", "release_ms", "start_ms", "work_ms")
-    }
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - progress
+        stage = Stage(endpoints=endpoints, logs=Path(logs))
+        await stage.prepare()
+        await play(stage, outcome, sizes, wanted, options.rounds, peers=options.peers)
+    return outcome
 
 
 def _endpoints() -> Endpoints:
-    state = os.environ.get("INTERLOCK_STATE")
-    if state is None:
+    state = Path(os.environ.get("INTERLOCK_STATE", ""))
+    if (state / FILE).exists():
+        return Endpoints.read(state)
+    given = [os.environ.get(name) for name in ("INTERLOCK_DATABASE_URL", "INTERLOCK_AMQP_URL")]
+    if not all(given):
         sys.exit("bench: run it as `./dev bench`, which starts the servers")
-    return Endpoints.read(Path(state))
+    return Endpoints.of_one_user(given[0] or "", given[1] or "")
+
+
+def _figures(text: str) -> list[str]:
+    known = {figure.lower(): figure for figure in (*DEFAULT, *LONG)}
+    names = [name.strip().lower() for name in text.split(",")]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(known.values())}")
+    return [known[name] for name in names]
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
+    parser.add_argument(
+        "--only", type=_figures, metavar="P1,P3,…", default=list(DEFAULT), help=f"of {', '.join((*DEFAULT, *LONG))}"
+    )
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
+    parser.add_argument("--executions", type=int, default=EXECUTIONS, help=f"of P1, default: {EXECUTIONS:,}")
+    parser.add_argument("--peers", action="store_true", help="also pgqueuer, taskiq, procrastinate and Celery")
+    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
+    parser.add_argument("--report", action="store_true", help="write docs/benchmarks/report.md and its plots")
+    parser.add_argument("--render", action="store_true", help="write the report again from the readings kept with it")
+    parser.add_argument("--finished", type=int, default=10_000_000, help="P9: rows of history")
+    parser.add_argument("--waiting", type=int, default=1_000_000, help="P9: executions that wait on one key")
+    parser.add_argument("--minutes", type=float, default=60.0, help="P10-hour: how long")
+    parser.add_argument("--rate", type=int, default=500, help="P10-hour: executions per second")
+    return parser.parse_args()
+
+
+def _tell(outcome: Outcome) -> None:
+    words = {True: "met", False: "NOT MET", None: ""}
+    for each in verdicts(outcome.readings):
+        line = f"{each.figure:4} {each.found:>10}  target {each.target:<10} {words[each.met]:8} {each.what}"
+        print(f"{line}\n{'':36}{each.absolutes}")  # noqa: T201 - the result
+    for name, peer in outcome.peers.items():
+        print(f"{name}: {', '.join(f'{p} {v}' for p, v in peer.versions.items())}: {peer.settings}")  # noqa: T201
+    for name, value in {**outcome.facts, **outcome.settings}.items():
+        print(f"{name}: {value}")  # noqa: T201 - on what
 
 
 def main() -> None:
     """Parse the options, run, print."""
-    parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    parser.add_argument("--executions", type=int, default=EXECUTIONS)
-    parser.add_argument("--only", choices=WHAT, help="one of the two; both, where it is not given")
-    parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
-    arguments = parser.parse_args()
-    result = asyncio.run(run(arguments.rounds, arguments.executions, [arguments.only] if arguments.only else WHAT))
-    if arguments.json:
-        print(json.dumps(result))  # noqa: T201 - the result
+    options = _options()
+    try:
+        if options.render:
+            outcome = Outcome.from_json((FOLDER / KEPT).read_text(encoding="utf-8"))
+        else:
+            outcome = uvloop.run(measure(options, options.only))
+    except InterlockError as error:
+        sys.exit(f"bench: {error}")
+    if options.report or options.render:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        for name, text in {**render(outcome), KEPT: outcome.to_json() + "\n"}.items():
+            (FOLDER / name).write_text(text, encoding="utf-8")
+    if options.json:
+        print(outcome.to_json())  # noqa: T201 - the result
     else:
-        for name, value in result.items():
-            print(f"{name.replace('_', ' '):>28}  {value:,}" if not isinstance(value, str) else f"{name:>28}  {value}")  # noqa: T201
+        _tell(outcome)
 
 
 if __name__ == "__main__":

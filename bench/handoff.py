@@ -1,31 +1,28 @@
-"""The hand-off of a slot: how much of what a limit allows is used by work of 20 ms. Two executors, one worker.
+"""P4, the hand-off of a slot: how much of what a limit allows is used by work of 20 ms. Two executors, one worker.
 
-Ideal are `limit` executions at a time without a gap. Two floors: the same work on one event loop under a semaphore, and
-passed round between two bare consumers, with the messages and commits that a slot's way round cannot do without.
+Ideal are `limit` executions at a time without a gap. The floors do the same work without Interlock: on one event loop
+under a semaphore, behind the broker's prefetch, and passed round between two bare consumers with the messages and
+commits that a slot's way round cannot do without.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
+from bench import hops
 from bench.actions import WORK_SECONDS, pause
-from bench.floor import relay_race
-from bench.throughput import environment, publish, register, requests, until_finished, wipe
-from interlock.local.daemons import Daemons
+from bench.readings import Reading, named
+from bench.stage import Cast, publish, requests, until_finished
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    import asyncpg
 
+    from bench.stage import Stage
     from interlock.local.stack import Endpoints
 
 LIMITS: Final = (1, 10)
-IDEAL_SECONDS: Final = 8
-"""How long one round of one limit takes at best."""
 _GAPS: Final = """
 WITH moves AS (
     SELECT execution_id, target, at,
@@ -35,64 +32,70 @@ WITH moves AS (
     SELECT s.n, s.at AS scheduled, r.at AS running, e.at AS ended, e.n AS place
     FROM moves s JOIN moves r USING (execution_id) JOIN moves e USING (execution_id)
     WHERE s.target = 'scheduled' AND r.target = 'running' AND e.target = 'completed'
+), gaps AS (
+    SELECT l.running, l.ended, l.scheduled - b.ended AS release, l.running - l.scheduled AS start,
+           l.ended - l.running AS work
+    FROM lives l LEFT JOIN lives b ON b.place = l.n - $1
 )
-SELECT extract(epoch FROM max(l.ended) - min(l.running)) AS seconds,
-       1000 * extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY l.scheduled - b.ended)) AS release_ms,
-       1000 * extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY l.running - l.scheduled)) AS start_ms,
-       1000 * extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY l.ended - l.running)) AS work_ms
-FROM lives l LEFT JOIN lives b ON b.place = l.n - $1
+SELECT extract(epoch FROM max(ended) - min(running))::float8 AS seconds,
+       extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY release))::float8 * 1000 AS release_ms,
+       extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY start))::float8 * 1000 AS start_ms,
+       extract(epoch FROM percentile_cont(0.5) WITHIN GROUP (ORDER BY work))::float8 * 1000 AS work_ms
+FROM gaps
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HandOff:
-    """One round at one limit: the shares of the ideal, and where the time of one execution goes, as medians in ms.
+async def hand_off(stage: Stage, limit: int, seconds: float) -> Reading:
+    """Run as many as the limit allows in so many seconds; returns the share of the ideal and where the time goes.
 
-    `release_ms`: from an end to the next admission, `start_ms`: from there to the claim, `work_ms`: from there to the
-    end. All by the beginnings of the transactions.
+    Medians in milliseconds, by the beginnings of the transactions. `release_ms`: from an end to the next admission,
+    `start_ms`: from there to the claim, `work_ms`: from there to the end.
     """
+    count = _count(limit, seconds)
 
-    share: float
-    floor_share: float
-    bare_share: float
-    release_ms: float
-    start_ms: float
-    work_ms: float
-
-
-async def hand_off(endpoints: Endpoints, logs: Path, limit: int) -> HandOff:
-    """Run as many as the limit allows in IDEAL_SECONDS, first without Interlock, then with it."""
-    count = round(limit * IDEAL_SECONDS / WORK_SECONDS)
-    ideal = limit / WORK_SECONDS
-    floor = count / await _floor(count, limit)
-    bare = count / await relay_race(endpoints.database_url, endpoints.amqp_url, limit=limit, count=count, work=pause)
-    connection = await asyncpg.connect(endpoints.database_url)
-    name = f"bench.pause{limit}"
-    try:
-        await register(connection, {"action": name, "function": "bench.actions:pause", "limit": limit})
-        await connection.execute(
-            "SELECT set_queue('leaf', 'action:' || $1, jsonb_build_object('lim', $2::int))", name, limit
-        )
-        async with Daemons(endpoints, logs=logs, executors=2, env=environment()):
-            await publish(endpoints.client, requests(name, count))
-            await until_finished(connection, count)
+    async def work(endpoints: Endpoints, connection: asyncpg.Connection) -> Reading:
+        await publish(endpoints.client, requests(f"bench.pause{limit}", count))
+        await until_finished(connection, count)
         row = await connection.fetchrow(_GAPS, limit)
         if row is None:
             raise RuntimeError("an aggregate returned no row")
-        return HandOff(
-            share=count / float(row["seconds"]) / ideal,
-            floor_share=floor / ideal,
-            bare_share=bare / ideal,
-            release_ms=float(row["release_ms"]),
-            start_ms=float(row["start_ms"]),
-            work_ms=float(row["work_ms"]),
+        found = {name: value or 0.0 for name, value in row.items()}
+        return {"share": _share(limit, count, found.pop("seconds")), **found}
+
+    return await stage.measured(f"p4.limit{limit}", count, work, Cast(executors=2))
+
+
+async def floors(stage: Stage, limit: int, seconds: float) -> Reading:
+    """The same work without Interlock, as shares of the ideal."""
+    count = _count(limit, seconds)
+    reading = {"semaphore": _share(limit, count, await _under_a_semaphore(count, limit))}
+    async with stage.database(empty=True) as endpoints:
+        reading["prefetch"] = _share(
+            limit, count, await hops.prefetched(endpoints, limit=limit, count=count, work=pause)
         )
-    finally:
-        await wipe(connection)
-        await connection.close()
+        for kind in hops.KINDS:
+            elapsed = await hops.relay_race(endpoints, kind, limit=limit, count=count, work=pause)
+            reading[f"bare_{kind}"] = _share(limit, count, elapsed)
+    return named(f"p4.limit{limit}", reading)
 
 
-async def _floor(count: int, limit: int) -> float:
+async def single_hops(stage: Stage, count: int) -> Reading:
+    """One hop through each kind of queue."""
+    reading: Reading = {}
+    for kind in hops.KINDS:
+        reading |= named(f"hop.{kind}", await hops.hop(stage.endpoints, kind, count))
+    return reading
+
+
+def _count(limit: int, seconds: float) -> int:
+    return max(2 * limit, round(limit * seconds / WORK_SECONDS))
+
+
+def _share(limit: int, count: int, seconds: float) -> float:
+    return count / seconds / (limit / WORK_SECONDS)
+
+
+async def _under_a_semaphore(count: int, limit: int) -> float:
     """Return the seconds that `count` executions take under a semaphore."""
     room = asyncio.Semaphore(limit)
 

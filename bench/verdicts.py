@@ -1,0 +1,339 @@
+"""The targets, and what was found: ratio first, the absolute numbers behind it, and what limits a figure. Pure.
+
+A rule speaks only when everything that it needs was measured in the same run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bench.wording import count, megabytes, microseconds, milliseconds, per_second, plain, share, times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.readings import Readings
+
+    Number = Callable[[Readings], float]
+    Text = Callable[[Readings], str]
+
+CORES: Final = "machine.cores"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One target: `found` and `target` in the same unit, `met` None where there is none; `limits` if it was missed."""
+
+    figure: str
+    what: str
+    found: str
+    target: str
+    met: bool | None
+    absolutes: str
+    limits: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """How one verdict is reached from the readings named in `needs`. `at_least` or `at_most`; neither only tells."""
+
+    figure: str
+    what: str
+    needs: tuple[str, ...]
+    value: Number
+    shown: Callable[[float], str]
+    absolutes: Text
+    limits: Text
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+def verdicts(readings: Readings) -> list[Verdict]:
+    """Judge all that was measured, in the order of the figures."""
+    return [_judged(rule, readings) for rule in RULES if readings.has(*rule.needs)]
+
+
+def _judged(rule: Rule, readings: Readings) -> Verdict:
+    value = rule.value(readings)
+    met, target = None, "none"
+    if rule.at_least is not None:
+        met, target = value >= rule.at_least, f"≥ {rule.shown(rule.at_least)}"
+    elif rule.at_most is not None:
+        met, target = value <= rule.at_most, f"≤ {rule.shown(rule.at_most)}"
+    return Verdict(
+        figure=rule.figure,
+        what=rule.what,
+        found=rule.shown(value),
+        target=target,
+        met=met,
+        absolutes=rule.absolutes(readings),
+        limits=rule.limits(readings) if met is False else "",
+    )
+
+
+def busy_limit(name: str) -> Text:
+    """Say how far the processors go at what one execution costs, and what the bare floor pays for one message."""
+
+    def text(readings: Readings) -> str:
+        cost = readings[f"{name}.cpu_us"]
+        cores = readings[CORES]
+        parts = [
+            f"{part} {microseconds(readings[f'{name}.cpu_us.{part}'])}"
+            for part in ("executor", "worker", "database", "broker")
+            if f"{name}.cpu_us.{part}" in readings
+        ]
+        told = (
+            f"one execution costs {microseconds(cost)} of CPU ({', '.join(parts)}), so {plain(cores)} cores end at "
+            f"{per_second(cores * 1e6 / cost)} however the rest is arranged"
+        )
+        if readings.has("f2.per_second", "f2.cpu_us"):
+            told += (
+                f"; a bare batching consumer (F2), with one message and one update of one column for each and nothing "
+                f"else, does {per_second(readings['f2.per_second'])} at {microseconds(readings['f2.cpu_us'])}"
+            )
+        return told
+
+    return text
+
+
+def latency_limit(readings: Readings) -> str:
+    """Say of which hops and commits a latency is made."""
+    told = []
+    if readings.has("f1.p50_ms", "f1.p99_ms"):
+        told.append(
+            f"one hop and one commit by a bare consumer (F1) are at {milliseconds(readings['f1.p50_ms'])} and "
+            f"{milliseconds(readings['f1.p99_ms'])}, seen alike; an execution takes two hops and three commits"
+        )
+    if "hop.quorum.idle_ms" in readings:
+        told.append(f"a hop through an idle quorum queue alone takes {milliseconds(readings['hop.quorum.idle_ms'])}")
+    return "; ".join(told) or "the floor was not measured in this run"
+
+
+def hand_off_limit(limit: int) -> Text:
+    """Say what is left of the ideal when nothing is done but what cannot be left out."""
+    name = f"p4.limit{limit}"
+
+    def text(readings: Readings) -> str:
+        told = (
+            f"a baton passed between two bare consumers, two hops and three commits and nothing else, reaches "
+            f"{share(readings[f'{name}.bare_quorum'])} over quorum queues and "
+            f"{share(readings[f'{name}.bare_classic'])} over classic queues with transient messages, which no durable "
+            "product can use"
+        )
+        if readings.has("hop.quorum.idle_ms", "hop.classic.idle_ms"):
+            told += (
+                f"; a single hop after a pause of 20 ms takes {milliseconds(readings['hop.quorum.idle_ms'])} and "
+                f"{milliseconds(readings['hop.classic.idle_ms'])}, straight after another "
+                f"{milliseconds(readings['hop.quorum.busy_ms'])} and {milliseconds(readings['hop.classic.busy_ms'])}"
+            )
+        return (
+            f"{told}; of the product's round of "
+            f"{milliseconds(sum(readings[f'{name}.{part}'] for part in ('release_ms', 'start_ms', 'work_ms')))}, "
+            f"{milliseconds(readings[f'{name}.release_ms'])} go from the end to the next admission, "
+            f"{milliseconds(readings[f'{name}.start_ms'])} from there to the claim and "
+            f"{milliseconds(readings[f'{name}.work_ms'])} from there to the end, 20 ms of which are the work"
+        )
+
+    return text
+
+
+def against_peer(name: str, peer: str, at_least: float) -> Rule:
+    """P1 over what a peer does with the same work in the same round."""
+    other = f"peer.{name}.per_second"
+    return Rule(
+        figure="P1",
+        what=f"no-ops per second, over {peer}",
+        needs=("p1.per_second", "p1.cpu_us", other),
+        value=lambda r: r.ratio("p1.per_second", other),
+        shown=times,
+        absolutes=lambda r: f"{per_second(r['p1.per_second'])}; {peer} {per_second(r[other])}",
+        limits=busy_limit("p1"),
+        at_least=at_least,
+    )
+
+
+def told_only(figure: str, what: str, name: str, floor: str, floor_name: str) -> Rule:
+    """A rate beside a floor, without a target of its own."""
+    return Rule(
+        figure=figure,
+        what=what,
+        needs=(name, floor_name),
+        value=lambda r: r.ratio(name, floor_name),
+        shown=share,
+        absolutes=lambda r: f"{per_second(r[name])}; {floor} {per_second(r[floor_name])}",
+        limits=lambda _: "",
+    )
+
+
+def _hand_off(limit: int) -> Rule:
+    name = f"p4.limit{limit}"
+    return Rule(
+        figure="P4",
+        what=f"share of the ideal at limit {limit} with 20 ms of work",
+        needs=(f"{name}.share", f"{name}.bare_quorum", f"{name}.bare_classic"),
+        value=lambda r: r[f"{name}.share"],
+        shown=share,
+        absolutes=lambda r: (
+            f"{per_second(r[f'{name}.share'] * 50 * limit)} of {per_second(50 * limit)}; bare relay "
+            f"{share(r[f'{name}.bare_quorum'])} (quorum), {share(r[f'{name}.bare_classic'])} (classic), behind a "
+            f"prefetch {share(r[f'{name}.prefetch'])}"
+        ),
+        limits=hand_off_limit(limit),
+        at_least=0.85,
+    )
+
+
+def _latency(percentile: str, at_most: float) -> Rule:
+    name = f"p3.{percentile}_ms"
+    return Rule(
+        figure="P3",
+        what=f"{percentile} from submission to visible end, at 50/s",
+        needs=(name, f"f1.{percentile}_ms"),
+        value=lambda r: r[name],
+        shown=milliseconds,
+        absolutes=lambda r: (
+            f"{times(r.ratio(name, f'f1.{percentile}_ms'))} F1, {milliseconds(r[f'f1.{percentile}_ms'])}"
+        ),
+        limits=latency_limit,
+        at_most=at_most,
+    )
+
+
+def _cost(what: str, name: str, at_most: float | None, shown: Callable[[float], str]) -> Rule:
+    def limits(readings: Readings) -> str:
+        return busy_limit("p1")(readings) if name == "p1.cpu_us" else "flushes are this small at this rate"
+
+    return Rule(
+        figure="P8",
+        what=f"{what} per execution at the peak of P1",
+        needs=(name, "p1.cpu_us"),
+        value=lambda r: r[name],
+        shown=shown,
+        absolutes=lambda r: f"at {per_second(r['p1.per_second'])}",
+        limits=limits,
+        at_most=at_most,
+    )
+
+
+def _memory(role: str) -> Rule:
+    name = f"p1.rss_mb.{role}"
+    return Rule(
+        figure="P10",
+        what=f"peak memory of the {role} in P1",
+        needs=(name,),
+        value=lambda r: r.spread(name)[1],
+        shown=megabytes,
+        absolutes=lambda r: f"the largest of all rounds; median {megabytes(r[name])}",
+        limits=lambda _: "what is in flight and what has arrived since the last flush is held in memory",
+        at_most=120.0,
+    )
+
+
+def _flat(role: str) -> Rule:
+    first, last = f"p10-hour.first_mb.{role}", f"p10-hour.last_mb.{role}"
+    return Rule(
+        figure="P10",
+        what=f"memory of the {role} over a long run, last third over first third",
+        needs=(first, last),
+        value=lambda r: r.ratio(last, first),
+        shown=times,
+        absolutes=lambda r: (
+            f"{megabytes(r[first])}, then {megabytes(r[last])}, over {plain(r['p10-hour.minutes'])} minutes at "
+            f"{per_second(r['p10-hour.rate'])}"
+        ),
+        limits=lambda _: "see what grew: ./dev soak judges each process and table",
+        at_most=1.1,
+    )
+
+
+def _growth(what: str, name: str) -> Rule:
+    return Rule(
+        figure="P9",
+        what=what,
+        needs=(f"p9.{name}.large", f"p9.{name}.small"),
+        value=lambda r: r.ratio(f"p9.{name}.large", f"p9.{name}.small"),
+        shown=share,
+        absolutes=lambda r: (
+            f"{per_second(r[f'p9.{name}.large'])} with {count(r[f'p9.{name}.large_rows'])} of them; "
+            f"{per_second(r[f'p9.{name}.small'])} with {count(r[f'p9.{name}.small_rows'])}"
+        ),
+        limits=lambda _: "the indexes no longer fit into shared_buffers",
+        at_least=0.9,
+    )
+
+
+RULES: Final[tuple[Rule, ...]] = (
+    against_peer("pgqueuer", "pgqueuer", 0.7),
+    against_peer("celery", "Celery with results in PostgreSQL", 20.0),
+    against_peer("taskiq", "taskiq with results in PostgreSQL", 5.0),
+    told_only("P1", "no-ops per second, over the plain floor", "p1.per_second", "F1", "f1.per_second"),
+    told_only("P1", "no-ops per second, over the batching floor", "p1.per_second", "F2", "f2.per_second"),
+    Rule(
+        figure="P2",
+        what="the same under a limit of 1,000, over P1",
+        needs=("p2.per_second", "p1.per_second"),
+        value=lambda r: r.ratio("p2.per_second", "p1.per_second"),
+        shown=share,
+        absolutes=lambda r: f"{per_second(r['p2.per_second'])}; P1 {per_second(r['p1.per_second'])}",
+        limits=busy_limit("p2"),
+        at_least=0.8,
+    ),
+    _latency("p50", 6.0),
+    _latency("p99", 10.0),
+    _hand_off(1),
+    _hand_off(10),
+    Rule(
+        figure="P5",
+        what="accepted from messages of 500",
+        needs=("p5.amqp.per_second", "p5.bare.per_second"),
+        value=lambda r: r["p5.amqp.per_second"],
+        shown=per_second,
+        absolutes=lambda r: (
+            f"{share(r.ratio('p5.amqp.per_second', 'p5.bare.per_second'))} of a bare consumer that inserts two "
+            f"columns for each, {per_second(r['p5.bare.per_second'])}"
+        ),
+        limits=busy_limit("p5.amqp"),
+        at_least=40_000.0,
+    ),
+    told_only(
+        "P5",
+        "accepted by the client library, lists of 500",
+        "p5.library.per_second",
+        "bare consumer",
+        "p5.bare.per_second",
+    ),
+    Rule(
+        figure="P6",
+        what="`/bin/true` as a command, over a bare loop that starts it",
+        needs=("p6.per_second", "p6.bare.per_second"),
+        value=lambda r: r.ratio("p6.per_second", "p6.bare.per_second"),
+        shown=share,
+        absolutes=lambda r: f"{per_second(r['p6.per_second'])}; bare loop {per_second(r['p6.bare.per_second'])}",
+        limits=busy_limit("p6"),
+        at_least=0.6,
+    ),
+    _cost("transactions", "p1.transactions", 0.05, lambda value: f"{value:.3f}"),
+    _cost("messages", "p1.messages", 0.05, lambda value: f"{value:.3f}"),
+    _cost("CPU over all processes", "p1.cpu_us", 150.0, microseconds),
+    _cost("WAL bytes", "p1.wal_bytes", None, count),
+    _growth("no-ops per second on much history, over little", "finished"),
+    _growth("admissions per second from a long queue, over a short one", "waiting"),
+    _memory("executor"),
+    _memory("worker"),
+    _flat("executor"),
+    _flat("worker"),
+    Rule(
+        figure="P11",
+        what="CPU per execution with two executors and two workers, over one of each",
+        needs=("p11.cpu_us", "p1.cpu_us"),
+        value=lambda r: r.ratio("p11.cpu_us", "p1.cpu_us"),
+        shown=times,
+        absolutes=lambda r: (
+            f"{microseconds(r['p11.cpu_us'])} at {per_second(r['p11.per_second'])}; "
+            f"{microseconds(r['p1.cpu_us'])} at {per_second(r['p1.per_second'])}"
+        ),
+        limits=busy_limit("p11"),
+        at_most=1.2,
+    ),
+)
