@@ -14,11 +14,12 @@ import uvloop
 
 from bench import machine, peering
 from bench.battery import DEFAULT, LONG, Sizes, play
+from bench.limits import CORES
 from bench.outcome import Outcome
 from bench.readings import Readings
 from bench.report import render
 from bench.stage import CONCURRENCY, Stage
-from bench.verdicts import CORES, verdicts
+from bench.verdicts import verdicts
 from interlock.contract.errors import InterlockError
 from interlock.local.stack import FILE, Endpoints
 

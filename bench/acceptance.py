@@ -44,8 +44,8 @@ async def by_message(stage: Stage, count: int) -> Reading:
     async def work(endpoints: Endpoints, connection: asyncpg.Connection) -> Reading:
         started = time.perf_counter()
         await publish(endpoints.client, bodies)
-        await until(connection, _ALL_THERE, count, every=0.02)
-        return {"per_second": count / (time.perf_counter() - started)}
+        looks = await until(connection, _ALL_THERE, count, every=0.02)
+        return {"per_second": count / (time.perf_counter() - started), "looks": looks}
 
     return await stage.measured("p5.amqp", count, work, Cast(workers=0), published=len(bodies))
 

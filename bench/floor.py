@@ -106,7 +106,7 @@ async def latency(stage: Stage, kind: Kind, loop: OpenLoop) -> Reading:
         consuming(world, kind, loop.count),
     ):
         reading = await open_loop(endpoints.database_url, loop, world.ids, world.send, _VISIBLE)
-    return named(kind, reading)
+    return named(kind, {name: value for name, value in reading.items() if name != "looks"})
 
 
 @asynccontextmanager

@@ -55,12 +55,12 @@ async def hand_off(stage: Stage, limit: int, seconds: float) -> Reading:
 
     async def work(endpoints: Endpoints, connection: asyncpg.Connection) -> Reading:
         await publish(endpoints.client, requests(f"bench.pause{limit}", count))
-        await until_finished(connection, count)
+        looks = await until_finished(connection, count)
         row = await connection.fetchrow(_GAPS, limit)
         if row is None:
             raise RuntimeError("an aggregate returned no row")
         found = {name: value or 0.0 for name, value in row.items()}
-        return {"share": _share(limit, count, found.pop("seconds")), **found}
+        return {"share": _share(limit, count, found.pop("seconds")), "looks": looks + 1, **found}
 
     return await stage.measured(f"p4.limit{limit}", count, work, Cast(executors=2))
 

@@ -51,6 +51,7 @@ class _Watch:
 
     due: dict[UUID, float] = field(default_factory=dict)
     took: dict[UUID, float] = field(default_factory=dict)
+    looks: int = 0
     something: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -77,13 +78,14 @@ async def open_loop(
     finally:
         await connection.close()
     took = [1000 * watch.took[identity] for identity in ids[loop.warmup :]]
-    return {f"p{share:g}_ms": percentile(took, share / 100) for share in (50, 99)}
+    return {**{f"p{share:g}_ms": percentile(took, share / 100) for share in (50, 99)}, "looks": watch.looks}
 
 
 async def _watch(connection: asyncpg.Connection, visible: str, watch: _Watch, count: int) -> None:
     statement = await connection.prepare(visible)
     while len(watch.took) < count:
         await watch.something.wait()
+        watch.looks += 1
         for row in await statement.fetch(list(watch.due)):
             watch.took[row["id"]] = time.perf_counter() - watch.due.pop(row["id"])
         if not watch.due:

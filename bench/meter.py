@@ -6,7 +6,7 @@ Backends report their counters late, and when they end: look at the counters onc
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -59,14 +59,19 @@ class Meter:
         """Return the CPU seconds of each part since `begin`."""
         return {part: spent - self._cpu[part] for part, spent in self._seconds().items()}
 
-    async def costs(self, cpu: Mapping[str, float], count: int, published: int = 0) -> Reading:
-        """Return the costs for each of `count`. `published`: messages that did not go through the outbox."""
+    async def costs(self, cpu: Mapping[str, float], count: int, *, published: float = 0, looks: float = 0) -> Reading:
+        """Return the costs for each of `count`, once everybody else has left the database.
+
+        `published`: messages that did not go through the outbox. `looks`: transactions of whoever measures.
+        """
         if self._counters is None:
             raise RuntimeError("the meter was not started")
         async with asyncio.timeout(30):
             while await self.connection.fetchval(_OTHERS):  # noqa: ASYNC110 - it watches other processes
                 await asyncio.sleep(0.02)
-        return per_execution(self._counters, await counters(self.connection), cpu, count, published)
+        after = await counters(self.connection)
+        after = replace(after, transactions=after.transactions - looks, messages=after.messages + published)
+        return per_execution(self._counters, after, cpu, count)
 
     def _seconds(self) -> dict[str, float]:
         found = processes.processes()
@@ -82,13 +87,11 @@ async def counters(connection: asyncpg.Connection) -> Counters:
     return Counters(**dict(row))
 
 
-def per_execution(
-    before: Counters, after: Counters, cpu: Mapping[str, float], count: int, published: int = 0
-) -> Reading:
+def per_execution(before: Counters, after: Counters, cpu: Mapping[str, float], count: int) -> Reading:
     """Divide what was spent by the number of executions; CPU in microseconds, in all and by part. Pure."""
     return {
         "transactions": (after.transactions - before.transactions) / count,
-        "messages": (after.messages - before.messages + published) / count,
+        "messages": (after.messages - before.messages) / count,
         "wal_bytes": (after.wal_bytes - before.wal_bytes) / count,
         "cpu_us": sum(cpu.values()) / count * 1e6,
         **{f"cpu_us.{part}": spent / count * 1e6 for part, spent in cpu.items()},

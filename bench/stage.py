@@ -115,7 +115,10 @@ class Stage:
                         await (await channel.get_queue(queue.name)).purge()
 
     async def measured(self, name: str, count: int, work: Work, cast: Cast, *, published: int = 0) -> Reading:
-        """Let `work` do `count` executions on daemons of their own; returns what it read, and what each one cost."""
+        """Let `work` do `count` executions on daemons of their own; returns what it read, and what each one cost.
+
+        What `work` calls `looks` are transactions of its own, which are not the product's.
+        """
         async with self.database() as endpoints:
             connection = await asyncpg.connect(endpoints.database_url)
             try:
@@ -126,7 +129,7 @@ class Stage:
                     cpu = meter.cpu()
                     memory = {f"rss_mb.{part}": _peak(roots) for part, roots in _roots(daemons).items()}
                 # Not before: backends say at their end what they did since they last said it.
-                costs = await meter.costs(cpu, count, published)
+                costs = await meter.costs(cpu, count, published=published, looks=reading.pop("looks", 0.0))
             finally:
                 await connection.close()
         return named(name, {**reading, **costs, **memory})
@@ -168,16 +171,22 @@ async def publish(amqp_url: str, bodies: Sequence[bytes]) -> None:
             await exchange.publish(message, "execution.requested")
 
 
-async def until(connection: asyncpg.Connection, statement: str, *arguments: object, every: float = 0.05) -> None:
-    """Wait until a statement says true, looking every so many seconds. Raises TimeoutError after five minutes."""
+async def until(connection: asyncpg.Connection, statement: str, *arguments: object, every: float = 0.05) -> int:
+    """Wait until a statement says true, looking every so many seconds; return how often it was asked.
+
+    Raises TimeoutError after five minutes.
+    """
+    looks = 1
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await connection.fetchval(statement, *arguments):  # noqa: ASYNC110 - it watches another process
+        while not await connection.fetchval(statement, *arguments):
+            looks += 1
             await asyncio.sleep(every)
+    return looks
 
 
-async def until_finished(connection: asyncpg.Connection, count: int) -> None:
-    """Wait until so many are there and nothing waits, runs or holds a slot."""
-    await until(
+async def until_finished(connection: asyncpg.Connection, count: int) -> int:
+    """Wait until so many are there and nothing waits, runs or holds a slot; return how often it looked."""
+    return await until(
         connection,
         """SELECT CASE
                WHEN EXISTS (SELECT 1 FROM in_flight) OR EXISTS (SELECT 1 FROM waiting) OR EXISTS (SELECT 1 FROM slot)

@@ -22,7 +22,7 @@ async def throughput(stage: Stage, name: str, action: str, count: int, cast: Cas
     async def work(endpoints: Endpoints, connection: asyncpg.Connection) -> Reading:
         started = time.perf_counter()
         await publish(endpoints.client, bodies)
-        await until_finished(connection, count)
-        return {"per_second": count / (time.perf_counter() - started)}
+        looks = await until_finished(connection, count)
+        return {"per_second": count / (time.perf_counter() - started), "looks": looks}
 
     return await stage.measured(name, count, work, cast, published=len(bodies))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from bench.limits import busy_limit, command_limit, hand_off_limit, latency_limit
 from bench.wording import count, megabytes, microseconds, milliseconds, per_second, plain, share, times
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     Number = Callable[[Readings], float]
     Text = Callable[[Readings], str]
-
-CORES: Final = "machine.cores"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,72 +69,6 @@ def _judged(rule: Rule, readings: Readings) -> Verdict:
         absolutes=rule.absolutes(readings),
         limits=rule.limits(readings) if met is False else "",
     )
-
-
-def busy_limit(name: str) -> Text:
-    """Say how far the processors go at what one execution costs, and what the bare floor pays for one message."""
-
-    def text(readings: Readings) -> str:
-        cost = readings[f"{name}.cpu_us"]
-        cores = readings[CORES]
-        parts = [
-            f"{part} {microseconds(readings[f'{name}.cpu_us.{part}'])}"
-            for part in ("executor", "worker", "database", "broker")
-            if f"{name}.cpu_us.{part}" in readings
-        ]
-        told = (
-            f"one execution costs {microseconds(cost)} of CPU ({', '.join(parts)}), so {plain(cores)} cores end at "
-            f"{per_second(cores * 1e6 / cost)} however the rest is arranged"
-        )
-        if readings.has("f2.per_second", "f2.cpu_us"):
-            told += (
-                f"; a bare batching consumer (F2), with one message and one update of one column for each and nothing "
-                f"else, does {per_second(readings['f2.per_second'])} at {microseconds(readings['f2.cpu_us'])}"
-            )
-        return told
-
-    return text
-
-
-def latency_limit(readings: Readings) -> str:
-    """Say of which hops and commits a latency is made."""
-    told = []
-    if readings.has("f1.p50_ms", "f1.p99_ms"):
-        told.append(
-            f"one hop and one commit by a bare consumer (F1) are at {milliseconds(readings['f1.p50_ms'])} and "
-            f"{milliseconds(readings['f1.p99_ms'])}, seen alike; an execution takes two hops and three commits"
-        )
-    if "hop.quorum.idle_ms" in readings:
-        told.append(f"a hop through an idle quorum queue alone takes {milliseconds(readings['hop.quorum.idle_ms'])}")
-    return "; ".join(told) or "the floor was not measured in this run"
-
-
-def hand_off_limit(limit: int) -> Text:
-    """Say what is left of the ideal when nothing is done but what cannot be left out."""
-    name = f"p4.limit{limit}"
-
-    def text(readings: Readings) -> str:
-        told = (
-            f"a baton passed between two bare consumers, two hops and three commits and nothing else, reaches "
-            f"{share(readings[f'{name}.bare_quorum'])} over quorum queues and "
-            f"{share(readings[f'{name}.bare_classic'])} over classic queues with transient messages, which no durable "
-            "product can use"
-        )
-        if readings.has("hop.quorum.idle_ms", "hop.classic.idle_ms"):
-            told += (
-                f"; a single hop after a pause of 20 ms takes {milliseconds(readings['hop.quorum.idle_ms'])} and "
-                f"{milliseconds(readings['hop.classic.idle_ms'])}, straight after another "
-                f"{milliseconds(readings['hop.quorum.busy_ms'])} and {milliseconds(readings['hop.classic.busy_ms'])}"
-            )
-        return (
-            f"{told}; of the product's round of "
-            f"{milliseconds(sum(readings[f'{name}.{part}'] for part in ('release_ms', 'start_ms', 'work_ms')))}, "
-            f"{milliseconds(readings[f'{name}.release_ms'])} go from the end to the next admission, "
-            f"{milliseconds(readings[f'{name}.start_ms'])} from there to the claim and "
-            f"{milliseconds(readings[f'{name}.work_ms'])} from there to the end, 20 ms of which are the work"
-        )
-
-    return text
 
 
 def against_peer(name: str, peer: str, at_least: float) -> Rule:
@@ -202,7 +135,9 @@ def _latency(percentile: str, at_most: float) -> Rule:
 
 def _cost(what: str, name: str, at_most: float | None, shown: Callable[[float], str]) -> Rule:
     def limits(readings: Readings) -> str:
-        return busy_limit("p1")(readings) if name == "p1.cpu_us" else "flushes are this small at this rate"
+        if name == "p1.cpu_us":
+            return busy_limit("p1")(readings)
+        return f"at this rate {1 / readings[name]:.1f} executions share one: batches grow only as far as work waits"
 
     return Rule(
         figure="P8",
@@ -225,7 +160,7 @@ def _memory(role: str) -> Rule:
         value=lambda r: r.spread(name)[1],
         shown=megabytes,
         absolutes=lambda r: f"the largest of all rounds; median {megabytes(r[name])}",
-        limits=lambda _: "what is in flight and what has arrived since the last flush is held in memory",
+        limits=lambda _: "this run tells how much it is, not where",
         at_most=120.0,
     )
 
@@ -258,7 +193,9 @@ def _growth(what: str, name: str) -> Rule:
             f"{per_second(r[f'p9.{name}.large'])} with {count(r[f'p9.{name}.large_rows'])} of them; "
             f"{per_second(r[f'p9.{name}.small'])} with {count(r[f'p9.{name}.small_rows'])}"
         ),
-        limits=lambda _: "the indexes no longer fit into shared_buffers",
+        limits=lambda _: (
+            "this run tells that it slows, not why: see the plans of the hot statements and the sizes of tables"
+        ),
         at_least=0.9,
     )
 
@@ -310,7 +247,7 @@ RULES: Final[tuple[Rule, ...]] = (
         value=lambda r: r.ratio("p6.per_second", "p6.bare.per_second"),
         shown=share,
         absolutes=lambda r: f"{per_second(r['p6.per_second'])}; bare loop {per_second(r['p6.bare.per_second'])}",
-        limits=busy_limit("p6"),
+        limits=command_limit,
         at_least=0.6,
     ),
     _cost("transactions", "p1.transactions", 0.05, lambda value: f"{value:.3f}"),

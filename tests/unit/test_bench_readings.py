@@ -60,12 +60,12 @@ def test_a_percentile_of_nothing_is_refused() -> None:
         percentile([], 0.5)
 
 
-def test_costs_are_divided_by_executions_and_messages_beside_the_outbox_count() -> None:
+def test_costs_are_divided_by_executions_and_cpu_is_told_in_all_and_by_part() -> None:
     before = Counters(transactions=100, messages=10, wal_bytes=1000)
     after = Counters(transactions=300, messages=20, wal_bytes=201_000)
-    assert per_execution(before, after, {"worker": 0.5, "broker": 0.25}, 1000, published=2) == {
+    assert per_execution(before, after, {"worker": 0.5, "broker": 0.25}, 1000) == {
         "transactions": pytest.approx(0.2),
-        "messages": pytest.approx(0.012),
+        "messages": pytest.approx(0.01),
         "wal_bytes": pytest.approx(200.0),
         "cpu_us": pytest.approx(750.0),
         "cpu_us.worker": pytest.approx(500.0),

@@ -8,11 +8,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from bench.limits import CORES
 from bench.outcome import Outcome, Peer
 from bench.readings import Reading, Readings
 from bench.report import PAGE, render, table
 from bench.svg import LABELS, Bar, bars
-from bench.verdicts import CORES, verdicts
+from bench.verdicts import verdicts
 from bench.wording import plain, times
 
 PAGES = Path(__file__).parents[2] / "docs" / "benchmarks"

@@ -1,0 +1,94 @@
+"""What limits a figure that missed its target, told by parts that were measured in the same run. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from bench.wording import microseconds, milliseconds, per_second, plain, share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.readings import Readings
+
+    Text = Callable[[Readings], str]
+
+CORES: Final = "machine.cores"
+
+
+def busy_limit(name: str) -> Text:
+    """Say how far the processors go at what one execution costs, and what the bare floor pays for one message."""
+
+    def text(readings: Readings) -> str:
+        told = _ends_at(name, readings)
+        if readings.has("f2.per_second", "f2.cpu_us"):
+            told += (
+                f"; a bare batching consumer (F2), with one message and one update of one column for each and nothing "
+                f"else, does {per_second(readings['f2.per_second'])} at {microseconds(readings['f2.cpu_us'])}"
+            )
+        return told
+
+    return text
+
+
+def _ends_at(name: str, readings: Readings) -> str:
+    """Say where the processors end, and where the busiest of our processes does, which has one thread."""
+    cost, cores = readings[f"{name}.cpu_us"], readings[CORES]
+    parts = {part: readings.get(f"{name}.cpu_us.{part}") for part in ("executor", "worker", "database", "broker")}
+    listed = ", ".join(f"{part} {microseconds(spent)}" for part, spent in parts.items() if spent is not None)
+    told = (
+        f"one execution costs {microseconds(cost)} of CPU ({listed}), so {plain(cores)} cores end at "
+        f"{per_second(cores * 1e6 / cost)} however the rest is arranged"
+    )
+    most, busiest = max(((parts[role] or 0.0, role) for role in ("executor", "worker")), default=(0.0, ""))
+    return f"{told}, and one {busiest}, which uses one of them, at {per_second(1e6 / most)}" if most else told
+
+
+def command_limit(readings: Readings) -> str:
+    """Say what starting a program leaves for everything else."""
+    bare = readings[CORES] * 1e6 / readings["p6.bare.per_second"]
+    return (
+        f"{_ends_at('p6', readings)}; the worker's part has the programs themselves in it, and the bare loop, which "
+        f"does nothing else, has {microseconds(bare)} for each"
+    )
+
+
+def latency_limit(readings: Readings) -> str:
+    """Say of which hops and commits a latency is made."""
+    told = []
+    if readings.has("f1.p50_ms", "f1.p99_ms"):
+        told.append(
+            f"one hop and one commit by a bare consumer (F1) are at {milliseconds(readings['f1.p50_ms'])} and "
+            f"{milliseconds(readings['f1.p99_ms'])}, seen alike; an execution takes two hops and three commits"
+        )
+    if "hop.quorum.idle_ms" in readings:
+        told.append(f"a hop through an idle quorum queue alone takes {milliseconds(readings['hop.quorum.idle_ms'])}")
+    return "; ".join(told) or "the floor was not measured in this run"
+
+
+def hand_off_limit(limit: int) -> Text:
+    """Say what is left of the ideal when nothing is done but what cannot be left out."""
+    name = f"p4.limit{limit}"
+
+    def text(readings: Readings) -> str:
+        told = (
+            f"a baton passed between two bare consumers, two hops and three commits and nothing else, reaches "
+            f"{share(readings[f'{name}.bare_quorum'])} over quorum queues and "
+            f"{share(readings[f'{name}.bare_classic'])} over classic queues with transient messages, which no durable "
+            "product can use"
+        )
+        if readings.has("hop.quorum.idle_ms", "hop.classic.idle_ms"):
+            told += (
+                f"; a single hop after a pause of 20 ms takes {milliseconds(readings['hop.quorum.idle_ms'])} and "
+                f"{milliseconds(readings['hop.classic.idle_ms'])}, straight after another "
+                f"{milliseconds(readings['hop.quorum.busy_ms'])} and {milliseconds(readings['hop.classic.busy_ms'])}"
+            )
+        return (
+            f"{told}; of the product's round of "
+            f"{milliseconds(sum(readings[f'{name}.{part}'] for part in ('release_ms', 'start_ms', 'work_ms')))}, "
+            f"{milliseconds(readings[f'{name}.release_ms'])} go from the end to the next admission, "
+            f"{milliseconds(readings[f'{name}.start_ms'])} from there to the claim and "
+            f"{milliseconds(readings[f'{name}.work_ms'])} from there to the end, 20 ms of which are the work"
+        )
+
+    return text
