@@ -48,6 +48,9 @@ async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome
         settings={
             "Rounds": f"{options.rounds}, interleaved",
             "Executions": f"{options.executions:,} in P1, P2, P5 and P11, in messages of 500",
+            "Latency": f"{sizes.loop.measured} at {sizes.loop.rate:g}/s after {sizes.loop.warmup} to warm up; half as "
+            "many for the floors",
+            "Hand-off": f"{sizes.hand_off_seconds:g} s of work at best, for each limit",
             "Worker": f"INTERLOCK_CONCURRENCY={CONCURRENCY} (P6: 32; P11: {CONCURRENCY // 2} each), all else at its "
             "default but INTERLOCK_LOG_LEVEL=warning",
         },

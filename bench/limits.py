@@ -14,14 +14,16 @@ if TYPE_CHECKING:
     Text = Callable[[Readings], str]
 
 CORES: Final = "machine.cores"
+WORK_MS: Final = 20.0
+"""How long the work of P4 takes."""
 
 
 def busy_limit(name: str) -> Text:
-    """Say how far the processors go at what one execution costs, and what the bare floor pays for one message."""
+    """Say how far the processors go at what one execution costs; of P1 also what the bare floor pays for a message."""
 
     def text(readings: Readings) -> str:
         told = _ends_at(name, readings)
-        if readings.has("f2.per_second", "f2.cpu_us"):
+        if name == "p1" and readings.has("f2.per_second", "f2.cpu_us"):
             told += (
                 f"; a bare batching consumer (F2), with one message and one update of one column for each and nothing "
                 f"else, does {per_second(readings['f2.per_second'])} at {microseconds(readings['f2.cpu_us'])}"
@@ -63,6 +65,9 @@ def latency_limit(readings: Readings) -> str:
         )
     if "hop.quorum.idle_ms" in readings:
         told.append(f"a hop through an idle quorum queue alone takes {milliseconds(readings['hop.quorum.idle_ms'])}")
+    if "p4.limit1.bare_quorum" in readings:
+        bare = WORK_MS / readings["p4.limit1.bare_quorum"] - WORK_MS
+        told.append(f"two hops and three commits between two bare consumers take {milliseconds(bare)} (P4, limit 1)")
     return "; ".join(told) or "the floor was not measured in this run"
 
 

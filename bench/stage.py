@@ -197,10 +197,11 @@ async def until_finished(connection: asyncpg.Connection, count: int) -> int:
 
 
 def _roots(daemons: Daemons) -> dict[str, list[int]]:
-    return {
+    roots = {
         "executor": [daemon.pid for daemon in daemons.executors],
         "worker": [daemon.pid for daemon in daemons.workers],
     }
+    return {part: pids for part, pids in roots.items() if pids}
 
 
 def _peak(roots: Sequence[int]) -> float:

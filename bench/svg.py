@@ -15,6 +15,8 @@ LABELS: Final = 250
 VALUES: Final = 100
 ROW: Final = 26
 BAR: Final = 16
+GAP: Final = 8
+LETTER: Final = 8
 TOP: Final = 44
 BOTTOM: Final = 14
 STYLE: Final = (
@@ -59,14 +61,15 @@ def bars(title: str, rows: Sequence[Bar]) -> str:
 def _row(row: Bar, y: int, scale: float) -> list[str]:
     length = max(1.0, row.value * scale)
     base = y + BAR - 3
+    tick = (row.target or 0.0) * scale
     # The value stands behind the tick where the tick would cross it.
-    end = max(length, (row.target or 0.0) * scale)
+    end = tick if length <= tick < length + GAP + LETTER * len(row.text) else length
     lines = [
-        f'<text x="{LABELS - 8}" y="{base}" text-anchor="end">{escape(row.label)}</text>',
+        f'<text x="{LABELS - GAP}" y="{base}" text-anchor="end">{escape(row.label)}</text>',
         f'<rect class="{row.kind}" x="{LABELS}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2"/>',
-        f'<text x="{LABELS + end + 8:.1f}" y="{base}">{escape(row.text)}</text>',
+        f'<text x="{LABELS + end + GAP:.1f}" y="{base}">{escape(row.text)}</text>',
     ]
     if row.target is not None:
-        x = LABELS + row.target * scale
+        x = LABELS + tick
         lines.append(f'<line class="target" x1="{x:.1f}" y1="{y - 3}" x2="{x:.1f}" y2="{y + BAR + 3}"/>')
     return lines

@@ -93,7 +93,7 @@ def main() -> None:
                 "per_second": per_second,
                 "enqueue_per_second": enqueued,
                 "versions": {name: version(name) for name in ("celery", "kombu", "SQLAlchemy", "psycopg2-binary")},
-                "settings": f"prefork, {PROCESSES} processes, prefetch {MULTIPLIER} each, acknowledged early",
+                "settings": f"worker processes: {PROCESSES} (prefork), prefetch {MULTIPLIER} each, acknowledged early",
             }
         )
     )

@@ -84,8 +84,8 @@ async def measure() -> None:
                 "per_second": per_second,
                 "enqueue_per_second": enqueued,
                 "versions": {name: version(name) for name in ("pgqueuer", "asyncpg", "uvloop")},
-                "settings": f"{PROCESSES} processes with {MANAGERS} queue managers each, durable tables, drain mode, "
-                f"batches of {BATCH}, no limit of tasks, uvloop",
+                "settings": f"worker processes: {PROCESSES}, queue managers in each: {MANAGERS}, durable tables, "
+                f"drain mode, batches of {BATCH}, no limit of tasks, uvloop",
             }
         )
     )

@@ -86,7 +86,7 @@ def main() -> None:
                 "per_second": asyncio.run(drained()),
                 "enqueue_per_second": enqueued,
                 "versions": {name: version(name) for name in ("procrastinate", "psycopg")},
-                "settings": f"{PROCESSES} processes, {CONCURRENCY} jobs at a time in all, deferred {LIST} at a time",
+                "settings": f"worker processes: {PROCESSES}, {CONCURRENCY} jobs at a time in all, finished ones kept",
             }
         )
     )

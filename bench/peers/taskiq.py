@@ -117,8 +117,8 @@ def main() -> None:
                     name: version(name)
                     for name in ("taskiq", "taskiq-aio-pika", "taskiq-postgres", "aio-pika", "asyncpg", "uvloop")
                 },
-                "settings": f"{KIND.value} queue, {PROCESSES} processes, {CONCURRENCY} tasks at a time in all, uvloop, "
-                "orjson, acknowledged when saved",
+                "settings": f"{KIND.value} queue, worker processes: {PROCESSES}, {CONCURRENCY} tasks at a time in all, "
+                "uvloop, orjson, acknowledged when saved",
             }
         )
     )
