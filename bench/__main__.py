@@ -60,8 +60,8 @@ async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome
         await peering.prepare()
     with tempfile.TemporaryDirectory() as logs:
         stage = Stage(endpoints=endpoints, logs=Path(logs))
-        await stage.prepare()
-        await play(stage, outcome, sizes, wanted, options.rounds, peers=options.peers)
+        async with stage.prepared():
+            await play(stage, outcome, sizes, wanted, options.rounds, peers=options.peers)
     return outcome
 
 

@@ -71,36 +71,40 @@ class Stage:
     endpoints: Endpoints
     logs: Path
 
-    async def prepare(self) -> None:
-        """Make the template: the schema of this version, and the actions that are measured."""
-        server = await asyncpg.connect(self.endpoints.database_url)
-        try:
-            await server.execute(f"DROP DATABASE IF EXISTS {TEMPLATE} WITH (FORCE)")
-            await server.execute(f"CREATE DATABASE {TEMPLATE}")
-        finally:
-            await server.close()
-        url = database_url(self.endpoints, TEMPLATE)
-        connection = await asyncpg.connect(url)
-        try:
-            await migrate(connection)
-        finally:
-            await connection.close()
-        async with Client.connect(url) as client:
-            await client.apply_actions(ACTIONS)
+    @asynccontextmanager
+    async def prepared(self) -> AsyncIterator[None]:
+        """Have the template while inside: the schema of this version, and the actions that are measured."""
+        async with self._made(TEMPLATE, f"CREATE DATABASE {TEMPLATE}"):
+            url = database_url(self.endpoints, TEMPLATE)
+            connection = await asyncpg.connect(url)
+            try:
+                await migrate(connection)
+            finally:
+                await connection.close()
+            async with Client.connect(url) as client:
+                await client.apply_actions(ACTIONS)
+            yield
 
     @asynccontextmanager
     async def database(self, *, empty: bool = False) -> AsyncIterator[Endpoints]:
         """Make a database, with our schema or `empty`, and drop it afterwards."""
         name = f"bench_{os.getpid()}"
+        async with self._made(name, f"CREATE DATABASE {name}" + ("" if empty else f" TEMPLATE {TEMPLATE}")):
+            await self._purge()
+            yield replace(self.endpoints, database_url=database_url(self.endpoints, name))
+
+    @asynccontextmanager
+    async def _made(self, name: str, statement: str) -> AsyncIterator[None]:
+        """Have a database while inside. Nothing of one before is left to be written while this one is measured."""
         server = await asyncpg.connect(self.endpoints.database_url)
         try:
             await server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-            await server.execute(f"CREATE DATABASE {name}" + ("" if empty else f" TEMPLATE {TEMPLATE}"))
-            # What a database before has left to be written must not be written while this one is measured.
+            await server.execute(statement)
             await server.execute("CHECKPOINT")
-            await self._purge()
-            yield replace(self.endpoints, database_url=database_url(self.endpoints, name))
-            await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+            try:
+                yield
+            finally:
+                await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
         finally:
             await server.close()
 
