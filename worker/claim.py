@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from interlock.acceptance.requests import PLAN
+from interlock.acceptance.candidates import PLAN
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import single_statements

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
 
-from interlock.acceptance.requests import PLAN
+from interlock.acceptance.candidates import PLAN
 from interlock.actions.rendering import render_command, render_http
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from interlock.acceptance.candidates import PLAN
 from interlock.acceptance.entries import Entry
 from interlock.acceptance.partitions import Parent, Step, partition_candidate, plan_chunk
-from interlock.acceptance.requests import PLAN
 from interlock.actions.validation import Schema
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from asyncpg import Pool, Record
 
+    from interlock.acceptance.candidates import Candidate
     from interlock.acceptance.catalog import Catalog
-    from interlock.acceptance.requests import Candidate
     from worker.holdings import Holding
     from worker.plans import Item, RunAction
     from worker.runners.logsink import LogSink

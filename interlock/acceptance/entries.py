@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from interlock.acceptance.requests import LaneKey
+    from interlock.acceptance.candidates import LaneKey
     from interlock.actions.validation import Schema
     from interlock.contract.batches import Batch
     from interlock.contract.definitions import Action

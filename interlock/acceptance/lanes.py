@@ -9,7 +9,7 @@ from interlock.adapters.statements import Statements
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from interlock.acceptance.requests import Candidate, LaneKey
+    from interlock.acceptance.candidates import Candidate, LaneKey
     from interlock.adapters.postgres import Tx
 
 _SQL = Statements("interlock.acceptance")

@@ -9,8 +9,8 @@ import hashlib
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from interlock.acceptance.candidates import Candidate, LaneKey, refusal
 from interlock.acceptance.lanes import lanes
-from interlock.acceptance.requests import Candidate, LaneKey, refusal
 from interlock.actions.rendering import render_keys
 from interlock.adapters.statements import Statements
 from interlock.contract.canonical import canonical_json

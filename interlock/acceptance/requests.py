@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from interlock.acceptance.candidates import Candidate, LaneKey, planned, printable, refusal
 from interlock.acceptance.entries import BatchEntry, Entry
 from interlock.actions.definition import examine_batch
 from interlock.actions.rendering import render_keys
@@ -21,16 +21,12 @@ from interlock.actions.validation import Schema
 from interlock.contract.canonical import canonical_json, storable_text
 from interlock.contract.definitions import Name, Pool
 from interlock.contract.errors import InvalidParams, Malformed, Refused, UnknownAction
-from interlock.contract.identity import child_id
 from interlock.contract.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from interlock.contract.keys import Bounds
 
-PLAN: Final = "$plan"
-"""The action and the child key of the execution that plans a batch; no definition can have this name."""
 CLOCK_SKEW: Final = timedelta(days=1)
 MAX_TAGS: Final = 50
 MOST_PROBLEMS: Final = 5
@@ -53,47 +49,6 @@ class Request(BaseModel):
     pool: Pool | None = None
     definition: dict[str, JsonValue] | None = None
     tags: Annotated[tuple[Text, ...], Field(max_length=MAX_TAGS)] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class LaneKey:
-    """One key of a lane. `template` and `bounds` are what its definition says, should the key have to be made."""
-
-    scope: str
-    name: str
-    template: str | None = None
-    bounds: Bounds | None = field(default=None, compare=False)
-
-
-@dataclass(slots=True, kw_only=True)  # not frozen, which would double what making 500 of them costs
-class Candidate:
-    """One request ready for the database: accepted by the rules, or carrying its refusal as `error`.
-
-    `keys` are those of its lane, the pool among them; `hash` is the SHA-256 of what makes two requests the same.
-    `batch` is the definition of a batch, as JSON, and `plan` the execution that plans it; `parent`, `child_key` and
-    `epoch` are those of a child.
-    """
-
-    id: UUID
-    action: str
-    version: int | None
-    pool: str
-    priority: int
-    keys: tuple[LaneKey, ...]
-    params: str
-    hash: bytes
-    tags: str
-    not_before: datetime | None
-    deadline: datetime | None
-    queue_timeout: float | None
-    total_timeout: float | None
-    idempotency_key: str | None
-    error: str | None
-    batch: str | None = None
-    plan: Candidate | None = None
-    parent: UUID | None = None
-    child_key: str | None = None
-    epoch: int = 1
 
 
 def usable_id(data: dict[str, Any], now: datetime) -> UUID:
@@ -208,31 +163,6 @@ def _accepted_batch(request: Request, digest: bytes, entry: BatchEntry) -> Candi
     )
 
 
-def planned(batch: UUID, epoch: int, *, pool: str, priority: int, not_before: datetime | None = None) -> Candidate:
-    """The execution that plans a batch: a leaf of its own pool, without keys, and not a partition."""
-    identity = child_id(batch, epoch, PLAN)
-    return Candidate(
-        id=identity,
-        action=PLAN,
-        version=None,
-        pool=pool,
-        priority=priority,
-        keys=(LaneKey("pool", pool),),
-        params="{}",
-        hash=identity.bytes,
-        tags="[]",
-        not_before=not_before,
-        deadline=None,
-        queue_timeout=None,
-        total_timeout=None,
-        idempotency_key=None,
-        error=None,
-        parent=batch,
-        child_key=PLAN,
-        epoch=epoch,
-    )
-
-
 def _keys(request: Request, entry: Entry, pool: str) -> tuple[LaneKey, ...]:
     action = entry.action
     shared = entry.shared_keys.get(pool)
@@ -255,7 +185,7 @@ def _refused(data: dict[str, Any], identity: UUID, digest: bytes, code: str, mes
         kept = "{}"  # What the database cannot hold is named in the message.
     return Candidate(
         id=identity,
-        action=_printable(name) if isinstance(name, str) and name else "(none)",
+        action=printable(name) if isinstance(name, str) and name else "(none)",
         version=None,
         pool="default",
         priority=0,
@@ -270,11 +200,6 @@ def _refused(data: dict[str, Any], identity: UUID, digest: bytes, code: str, mes
         idempotency_key=None,
         error=refusal(code, message),
     )
-
-
-def refusal(code: str, message: str) -> str:
-    """The error of what is refused, as JSON."""
-    return canonical_json({"class": code, "message": _printable(message, 1000)})
 
 
 def request_hash(data: dict[str, Any]) -> bytes:
@@ -300,10 +225,6 @@ def request_hash(data: dict[str, Any]) -> bytes:
 
 def _told(value: Any) -> Any:  # noqa: ANN401 - any JSON, and times
     return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
-
-
-def _printable(text: str, most: int = 100) -> str:
-    return "".join(c if c.isprintable() else "\ufffd" for c in text[:most])
 
 
 def same_id(candidates: Iterable[Candidate]) -> tuple[list[Candidate], list[Candidate]]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from interlock.acceptance.candidates import Candidate
 from interlock.acceptance.lanes import lanes
-from interlock.acceptance.requests import Candidate, judge, same_id, usable_id
+from interlock.acceptance.requests import judge, same_id, usable_id
 from interlock.adapters.statements import Statements
 from interlock.contract.errors import Conflict, Malformed
 

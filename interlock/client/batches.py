@@ -12,10 +12,10 @@ from uuid import UUID
 
 import orjson
 
+from interlock.acceptance.candidates import planned
 from interlock.acceptance.catalog import Catalog
 from interlock.acceptance.lanes import lanes
 from interlock.acceptance.partitions import Parent, add_partitions, partition_candidate
-from interlock.acceptance.requests import planned
 from interlock.actions.partitions import Partitioner
 from interlock.client import store
 from interlock.client.batch_records import Added, BatchState, Choice, FailureGroup, Partition
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from asyncpg import Pool, Record
     from pydantic import JsonValue
 
-    from interlock.acceptance.requests import Candidate
+    from interlock.acceptance.candidates import Candidate
     from interlock.adapters.postgres import Tx
 
 CHUNK: Final = 5_000

@@ -191,7 +191,7 @@ async def test_cancel_says_what_became_of_each(interlock: Interlock, connection:
     ended = await make_execution(connection, status=Status.COMPLETED)
     said = await interlock("cancel", ended, "--json")
     assert said.code == 1
-    assert json.loads(said.out) == {"id": str(ended), "status": "completed", "moved": False}
+    assert json.loads(said.out) == {"id": str(ended), "status": "completed", "moved": False, "forced": False}
     unknown = "0192b0a0-0000-7000-8000-000000000000"
     said = await interlock("cancel", unknown)
     assert (said.code, said.out.partition(":")[0]) == (1, unknown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -12,10 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlock.acceptance.entries import Entry
-from interlock.acceptance.requests import CLOCK_SKEW, Candidate, judge, request_hash, same_id, usable_id
+from interlock.acceptance.requests import CLOCK_SKEW, judge, request_hash, same_id, usable_id
 from interlock.actions.validation import Schema
 from interlock.contract.definitions import Action
 from interlock.contract.errors import Conflict, Malformed
+
+if TYPE_CHECKING:
+    from interlock.acceptance.candidates import Candidate
 
 ID = UUID("01a200fa-52c2-7207-8579-8c9ba1907471")
 MADE = datetime.fromtimestamp((ID.int >> 80) / 1000, tz=UTC)
