@@ -51,6 +51,7 @@ class Service:
         self._identity = str(uuid4())
         self._actor = f"/executor/{self._identity}"
         self._metrics = Metrics()
+        self._catalog = Catalog()
         self._readiness = Readiness("broker", "database")
         self._notify = Notify()
         self._topology = Topology(settings.prefix)
@@ -85,7 +86,12 @@ class Service:
             if health:
                 tasks.create_task(health.serve(self._stop))
             context = Context(
-                pool=pool, relay=relay, actor=self._actor, metrics=self._metrics, readiness=self._readiness
+                pool=pool,
+                relay=relay,
+                actor=self._actor,
+                catalog=self._catalog,
+                metrics=self._metrics,
+                readiness=self._readiness,
             )
             with starting():
                 await partitions(context)
@@ -114,13 +120,14 @@ class Service:
 
     def _consumers(self, pool: Pool[Any], relay: Relay) -> list[Consumer]:
         actor, metrics, topology = self._actor, self._metrics, self._topology
-        requested = Requested(actor=actor, queue=topology.requests_queue.name, catalog=Catalog(), metrics=metrics)
+        requested = Requested(actor=actor, queue=topology.requests_queue.name, catalog=self._catalog, metrics=metrics)
+        manager = ExecutionManager(actor=actor, catalog=self._catalog, metrics=metrics)
         wanted: tuple[tuple[Queue, dict[type[events.Event], Any]], ...] = (
             (
                 topology.requests_queue,
                 {events.Requested: requested, events.CancelRequested: CancelRequested(actor=actor)},
             ),
-            (topology.status_queue, {events.StatusChanged: ExecutionManager(actor=actor, metrics=metrics)}),
+            (topology.status_queue, {events.StatusChanged: manager}),
             (topology.completed_queue, {events.Completed: CompletionListener(actor=actor, metrics=metrics)}),
             (topology.dead_queue, {}),
         )

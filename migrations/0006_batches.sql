@@ -49,6 +49,22 @@ CREATE TABLE batch_lane (
 );
 CREATE INDEX batch_lane_of ON batch_lane (lane_id);
 
+-- What happened to a batch and starts an action, written with the move that it tells about: once for each epoch and event.
+CREATE TABLE batch_callback (
+    execution_id uuid        NOT NULL,
+    epoch        int         NOT NULL,
+    event        text        NOT NULL,
+    happened_at  timestamptz NOT NULL DEFAULT now(),
+    requested_at timestamptz,  -- when its execution was accepted
+    PRIMARY KEY (execution_id, epoch, event)
+);
+CREATE INDEX batch_callback_due ON batch_callback (execution_id) WHERE requested_at IS NULL;
+
+-- Whether a batch wants to be heard of this.
+CREATE FUNCTION notifies(p_definition jsonb, p_event text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+    SELECT EXISTS (SELECT 1 FROM jsonb_array_elements(p_definition -> 'notify') n WHERE n -> 'on' ? p_event)
+$$;
+
 -- The id of a child: the time of its parent, then a hash, so that the primary key refuses a repeated child, and the children
 -- of a batch are neighbours in it. The same as child_id in interlock/contract/identity.py.
 CREATE FUNCTION child_id(p_parent uuid, p_epoch int, p_key text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
@@ -79,6 +95,10 @@ BEGIN
     WITH moved AS (
         UPDATE execution e SET status = 'running', moves = e.moves + 1, started_at = now()
         WHERE e.id = ANY(p_ids) AND e.kind = 'batch' AND e.status = 'requested' RETURNING e.*
+    ), called AS (
+        INSERT INTO batch_callback (execution_id, epoch, event)
+        SELECT b.execution_id, b.epoch, 'started' FROM moved m JOIN batch b ON b.execution_id = m.id
+        WHERE notifies(b.definition, 'started')
     )
     SELECT array_agg(ROW(m.id, m.epoch, m.moves, 'requested', m.status, m.attempt, m.action, m.parent_id, m.pool, NULL, NULL,
                          NULL, NULL, NULL)::move) INTO moves FROM moved m;
@@ -98,22 +118,29 @@ BEGIN
         RETURN;
     END IF;
     PERFORM 1 FROM batch b WHERE b.execution_id = ANY(parents) ORDER BY b.execution_id FOR NO KEY UPDATE;
-    UPDATE batch b
-    SET completed = b.completed + n.completed, partial = b.partial + n.partial, failed = b.failed + n.failed,
-        timed_out = b.timed_out + n.timed_out, cancelled = b.cancelled + n.cancelled,
-        abandoned = b.abandoned + n.abandoned, skipped = b.skipped + n.skipped, progressed_at = now()
-    FROM (SELECT m.parent_id,
-                 count(*) FILTER (WHERE m.target = 'completed')::int AS completed,
-                 count(*) FILTER (WHERE m.target = 'partial')::int AS partial,
-                 count(*) FILTER (WHERE m.target = 'failed')::int AS failed,
-                 count(*) FILTER (WHERE m.target = 'timed_out')::int AS timed_out,
-                 count(*) FILTER (WHERE m.target = 'cancelled')::int AS cancelled,
-                 count(*) FILTER (WHERE m.target = 'abandoned')::int AS abandoned,
-                 count(*) FILTER (WHERE m.target = 'skipped')::int AS skipped
-          FROM unnest(p_moves) m JOIN execution e ON e.id = m.id
-          WHERE m.parent_id IS NOT NULL AND is_terminal(m.target) AND e.child_key <> '$plan'
-          GROUP BY m.parent_id) n
-    WHERE b.execution_id = n.parent_id;
+    WITH counted AS (
+        UPDATE batch b
+        SET completed = b.completed + n.completed, partial = b.partial + n.partial, failed = b.failed + n.failed,
+            timed_out = b.timed_out + n.timed_out, cancelled = b.cancelled + n.cancelled,
+            abandoned = b.abandoned + n.abandoned, skipped = b.skipped + n.skipped, progressed_at = now()
+        FROM (SELECT m.parent_id,
+                     count(*) FILTER (WHERE m.target = 'completed')::int AS completed,
+                     count(*) FILTER (WHERE m.target = 'partial')::int AS partial,
+                     count(*) FILTER (WHERE m.target = 'failed')::int AS failed,
+                     count(*) FILTER (WHERE m.target = 'timed_out')::int AS timed_out,
+                     count(*) FILTER (WHERE m.target = 'cancelled')::int AS cancelled,
+                     count(*) FILTER (WHERE m.target = 'abandoned')::int AS abandoned,
+                     count(*) FILTER (WHERE m.target = 'skipped')::int AS skipped
+              FROM unnest(p_moves) m JOIN execution e ON e.id = m.id
+              WHERE m.parent_id IS NOT NULL AND is_terminal(m.target) AND e.child_key <> '$plan'
+              GROUP BY m.parent_id) n
+        WHERE b.execution_id = n.parent_id
+        RETURNING b.*, n.failed + n.timed_out + n.abandoned AS fresh
+    )
+    INSERT INTO batch_callback (execution_id, epoch, event)
+    SELECT c.execution_id, c.epoch, 'first_failure' FROM counted c
+    WHERE c.fresh > 0 AND c.failed + c.timed_out + c.abandoned = c.fresh AND notifies(c.definition, 'first_failure')
+    ON CONFLICT DO NOTHING;
 END $$;
 
 -- Say again where a batch stands, so that an executor looks at it.
@@ -270,6 +297,8 @@ BEGIN
           WHERE e.id BETWEEN first_child(p_batch) AND last_child(p_batch) AND e.parent_id = p_batch AND e.child_key <> '$plan'
             AND e.superseded_by IS NULL) n
     WHERE b.execution_id = p_batch AND b.epoch = p_epoch;
+    INSERT INTO batch_callback (execution_id, epoch, event)
+    SELECT b.execution_id, b.epoch, 'started' FROM batch b WHERE b.execution_id = p_batch AND notifies(b.definition, 'started');
 END $$;
 
 -- No more partitions come. Again, or for what plans still: nothing.

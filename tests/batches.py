@@ -76,7 +76,7 @@ async def end(world: World, *ids: UUID, target: str = "completed", **fields: Any
 async def drives(world: World, *batches: UUID) -> Outgoing:
     """Do what an executor does that hears of a child of these batches."""
     async with world.tx.transaction():
-        return await drive(world.tx, batches, ACTOR)
+        return await drive(world.tx, batches, ACTOR, world.catalog)
 
 
 async def status(world: World, identity: UUID) -> str:

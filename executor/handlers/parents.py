@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from executor import store
+from executor import batch_store, store
+from executor.handlers.callbacks import call_back
 from executor.handlers.outgoing import Outgoing
 from executor.rules.batch import Deed, Standing, Step, next_step
 from executor.rules.partition import Counts
@@ -24,17 +25,18 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
+    from interlock.acceptance.catalog import Catalog
     from interlock.adapters.postgres import Tx
 
 CHUNK: Final = 500
 _COUNTS: Final = ("total", "completed", "partial", "failed", "timed_out", "cancelled", "abandoned", "skipped")
 
 
-async def drive(tx: Tx, ids: Collection[UUID], actor: str) -> Outgoing:
-    """Do what is due about those of these executions that are open batches. Each statement may be repeated."""
+async def drive(tx: Tx, ids: Collection[UUID], actor: str, catalog: Catalog) -> Outgoing:
+    """Do what is due about those of these executions that are batches. Each statement may be repeated."""
     outgoing = Outgoing()
-    ends: list[store.BatchEnd] = []
-    for row in await store.batches(tx, sorted(ids)):
+    ends: list[batch_store.BatchEnd] = []
+    for row in await batch_store.batches(tx, sorted(ids)):
         standing = _standing(row)
         step = next_step(standing)
         if step.deed is Deed.END:
@@ -45,16 +47,17 @@ async def drive(tx: Tx, ids: Collection[UUID], actor: str) -> Outgoing:
         elif step.deed is Deed.CANCEL_OPEN:
             await _cancel_open(tx, standing, actor, outgoing)
     if ends:
-        messages, ended = await store.end_batches(tx, ends, actor)
+        messages, ended = await batch_store.end_batches(tx, ends, actor)
         outgoing.messages += messages
         outgoing.ended += ended
         get_logger("parents").info("ended", batches=len(ended))
+    outgoing.add(await call_back(tx, sorted(ids), actor, catalog))
     return outgoing
 
 
 async def _cancel_open(tx: Tx, standing: Standing, actor: str, outgoing: Outgoing) -> None:
     """Cancel the next chunk of what is open. What that ends is told, and whoever hears of it comes here again."""
-    open_children = await store.open_children(tx, standing.id, CHUNK, drains=standing.drains)
+    open_children = await batch_store.open_children(tx, standing.id, CHUNK, drains=standing.drains)
     decisions = [store.Decision(id=identity, target=Status.CANCELLED) for identity in open_children]
     if decisions:
         reason = f"the batch was cancelled: {standing.reason}"
@@ -78,7 +81,7 @@ def _standing(row: Record) -> Standing:
     )
 
 
-def _end(standing: Standing, step: Step) -> store.BatchEnd:
+def _end(standing: Standing, step: Step) -> batch_store.BatchEnd:
     assert step.target is not None  # noqa: S101 - what ends has a target
     counts = {name: getattr(standing.counts, name) for name in _COUNTS}
     error = None
@@ -86,7 +89,7 @@ def _end(standing: Standing, step: Step) -> store.BatchEnd:
         failed = standing.counts.failures
         message = step.reason or f"{failed} of {standing.counts.total} partitions failed"
         error = orjson.dumps({"class": str(step.target), "message": message}).decode()
-    return store.BatchEnd(
+    return batch_store.BatchEnd(
         id=standing.id,
         epoch=standing.epoch,
         target=step.target,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
+    from interlock.acceptance.catalog import Catalog
     from interlock.adapters.postgres import Tx
     from interlock.adapters.telemetry import Metrics
     from interlock.contract import events
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 class ExecutionManager:
     """Compares each hint with its row, heals what a failover lost, and enters again what came back to `requested`."""
 
-    def __init__(self, *, actor: str, metrics: Metrics) -> None:
+    def __init__(self, *, actor: str, catalog: Catalog, metrics: Metrics) -> None:
         self._actor = actor
+        self._catalog = catalog
         self._metrics = metrics
         self._log = get_logger("execution_manager")
         self._telling = self._log.is_enabled_for(logging.DEBUG)
@@ -66,7 +68,7 @@ class ExecutionManager:
         if returned:
             outgoing.add(await store.admit(tx, self._actor, entering=sorted(set(returned))))
         if parents:
-            outgoing.add(await drive(tx, parents, self._actor))
+            outgoing.add(await drive(tx, parents, self._actor, self._catalog))
         return outgoing
 
     def _note(self, verdict: Verdict, event: events.StatusChanged) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from asyncpg import Pool
 
     from executor.store import Admission
+    from interlock.acceptance.catalog import Catalog
     from interlock.adapters.health import Readiness
     from interlock.adapters.outbox import Relay
     from interlock.adapters.postgres import Tx
@@ -30,6 +31,7 @@ class Context:
     pool: Pool[Any]
     relay: Relay
     actor: str
+    catalog: Catalog
     metrics: Metrics
     readiness: Readiness
 

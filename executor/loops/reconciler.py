@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from executor import store
+from executor import batch_store, store
+from executor.handlers.callbacks import call_back
 from executor.handlers.parents import drive
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
@@ -53,17 +54,20 @@ async def batches(context: Context) -> None:
     after = UUID(int=0)
     while True:
         async with context.transaction() as tx:
-            stalled = await store.open_batches(tx, after, CHUNK)
+            stalled = await batch_store.open_batches(tx, after, CHUNK)
         for identity in stalled:
             # One transaction each: a batch to cancel locks the keys of its partitions, and keys are locked once.
             async with context.transaction() as tx:
-                outgoing = await drive(tx, [identity], context.actor)
+                outgoing = await drive(tx, [identity], context.actor, context.catalog)
             await reached("reconciler.batch_driven")
             context.repaired("batch", len(outgoing.ended))
             context.relay.offer(outgoing.messages)
         if len(stalled) < CHUNK:
-            return
+            break
         after = stalled[-1]
+    async with context.transaction() as tx:
+        outgoing = await call_back(tx, None, context.actor, context.catalog)
+    context.relay.offer(outgoing.messages)
 
 
 async def housekeeping(context: Context) -> None:

@@ -11,6 +11,11 @@ WITH ended AS (
     RETURNING e.*, t.reason
 ), closed AS (
     UPDATE batch b SET ended_at = now() FROM ended e WHERE b.execution_id = e.id
+), called AS (
+    INSERT INTO batch_callback (execution_id, epoch, event)
+    SELECT e.id, e.epoch, v.event
+    FROM ended e JOIN batch b ON b.execution_id = e.id CROSS JOIN LATERAL (VALUES ('finished'), (e.status::text)) v(event)
+    WHERE notifies(b.definition, v.event)
 ), told AS (
     SELECT array_agg(ROW(id, epoch, moves, CASE WHEN cancel_reason IS NULL THEN 'running' ELSE 'cancelling' END, status, attempt,
                          action, parent_id, pool, NULL, NULL, reason, NULL, NULL)::move) AS moves,

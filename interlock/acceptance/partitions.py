@@ -6,6 +6,7 @@ Law 7. A parent never holds what its children need: the keys of a batch are thos
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from interlock.acceptance.lanes import lanes
 from interlock.actions.rendering import render_keys
 from interlock.adapters.statements import Statements
 from interlock.contract.canonical import canonical_json
-from interlock.contract.errors import Refused
+from interlock.contract.errors import InvalidParams, Refused
 from interlock.contract.identity import child_id
 from interlock.contract.keys import Bounds
 
@@ -56,41 +57,65 @@ class Step(NamedTuple):
 
 def partition_candidate(parent: Parent, entry: Entry, key: str, params: Mapping[str, JsonValue]) -> Candidate:
     """Return one partition. Parameters that its action refuses make it one that fails, not a plan that does."""
-    action, batch = entry.action, parent.batch
-    error, text = None, "{}"
-    keys: tuple[LaneKey, ...] = ()
+    own = LaneKey("leaf", f"batch:{parent.id}", None, Bounds(limit=parent.batch.max_parallel))
+    leaf = _leaf(child_id(parent.id, parent.epoch, key), entry, params, own)
+    return replace(leaf, priority=parent.batch.priority, parent=parent.id, child_key=key, epoch=parent.epoch)
+
+
+def notification_candidate(
+    batch: UUID, epoch: int, event: str, action: str, entry: Entry | None, params: Mapping[str, JsonValue] | Refused
+) -> Candidate:
+    """Return the execution that an event of a batch starts, or its refusal. It is no child: it does not count."""
+    identity = child_id(batch, epoch, f"$notify/{event}")
+    tags = canonical_json([f"batch:{batch}"])
+    if entry is None or isinstance(params, Refused):
+        assert isinstance(params, Refused)  # noqa: S101 - without an entry there is a refusal
+        error = refusal(params.code, str(params))
+        return replace(_blank(identity, action, None, "default"), error=error, tags=tags)
+    return replace(_leaf(identity, entry, params), tags=tags)
+
+
+def _leaf(identity: UUID, entry: Entry, params: Mapping[str, JsonValue], *keys: LaneKey) -> Candidate:
+    action = entry.action
+    blank = _blank(identity, action.action, entry.version, action.pool)
     try:
         entry.schema.check(params)
         text = canonical_json(dict(params))
-        keys = (
-            LaneKey("leaf", action.own_key, action.own_key, action),
-            LaneKey("pool", action.pool),
-            LaneKey("leaf", f"batch:{parent.id}", None, Bounds(limit=batch.max_parallel)),
-            *(LaneKey("leaf", name, known.name, known) for name, known in render_keys(action, params)),
-        )
+        own = LaneKey("leaf", action.own_key, action.own_key, action)
+        named = (LaneKey("leaf", name, known.name, known) for name, known in render_keys(action, params))
+        keys = (own, LaneKey("pool", action.pool), *keys, *named)
     except Refused as refused:
-        error = refusal(refused.code, str(refused))
+        return replace(blank, error=refusal(refused.code, str(refused)))
     except ValueError as invalid:
-        error = refusal("invalid_params", f"params: {invalid}")
-    return Candidate(
-        id=child_id(parent.id, parent.epoch, key),
-        action=action.action,
-        version=entry.version,
-        pool=action.pool,
-        priority=batch.priority,
+        return replace(blank, error=refusal(InvalidParams.code, f"params: {invalid}"))
+    return replace(
+        blank,
         keys=keys,
+        priority=action.priority,
         params=text,
         hash=hashlib.sha256(text.encode()).digest(),
+        queue_timeout=action.timeout.queue,
+        total_timeout=action.timeout.total,
+    )
+
+
+def _blank(identity: UUID, action: str, version: int | None, pool: str) -> Candidate:
+    return Candidate(
+        id=identity,
+        action=action,
+        version=version,
+        pool=pool,
+        priority=0,
+        keys=(),
+        params="{}",
+        hash=identity.bytes,
         tags="[]",
         not_before=None,
         deadline=None,
-        queue_timeout=action.timeout.queue,
-        total_timeout=action.timeout.total,
+        queue_timeout=None,
+        total_timeout=None,
         idempotency_key=None,
-        error=error,
-        parent=parent.id,
-        child_key=key,
-        epoch=parent.epoch,
+        error=None,
     )
 
 

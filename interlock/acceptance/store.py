@@ -63,7 +63,7 @@ async def accept(
     fresh: set[UUID] = set()
     refusals: dict[UUID, str] = {}
     if first:
-        row = await _insert(tx, first, actor)
+        row = await insert(tx, first, actor)
         fresh = set(row["accepted"] or ())
         refusals = dict(zip(row["refused"] or (), row["refusal"] or (), strict=True))
         result.messages, result.more = row["messages"] or [], row["more"] or []
@@ -113,7 +113,8 @@ def _printable_ascii(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-async def _insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
+async def insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
+    """Turn what was judged into rows, batches with their planning; returns what `accept` in the database says."""
     candidates = [*candidates, *(c.plan for c in candidates if c.plan is not None)]
     known = await lanes(tx, candidates)
     keys = [candidate.idempotency_key for candidate in candidates]

@@ -48,6 +48,7 @@ LAWS = {
         "executor/handlers/status_changed.py",
         "executor/rules/completion.py",
         "executor/rules/status.py",
+        "executor/handlers/callbacks.py",
         "executor/handlers/parents.py",
         "executor/rules/batch.py",
         "worker/planning.py",

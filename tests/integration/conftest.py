@@ -10,9 +10,17 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from executor.loops.periodic import Context
+from interlock.acceptance.catalog import Catalog
+from interlock.adapters.amqp import Session
+from interlock.adapters.health import Readiness
 from interlock.adapters.migrations import migrate
+from interlock.adapters.outbox import Relay
+from interlock.adapters.postgres import open_pool
+from interlock.adapters.telemetry import Metrics
 from interlock.client.client import Client
-from tests.world import World, opened
+from interlock.contract.topology import Topology
+from tests.world import ACTOR, World, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -65,3 +73,15 @@ async def client(database_url: str) -> AsyncIterator[Client]:
     """A client of the database of its own."""
     async with Client.connect(database_url) as client:
         yield client
+
+
+@pytest.fixture
+async def context(world: World) -> AsyncIterator[Context]:
+    """What the executor's loops get; there is no broker, so that what they write stays in the outbox."""
+    pool = await open_pool(world.url, application="test", size=2)
+    metrics, readiness = Metrics(), Readiness("database")
+    relay = Relay(pool, Session("amqp://nowhere/", Topology(), "test", readiness), "executor", metrics, 1.0)
+    # Nobody has looked away, unless the test says so.
+    await world.tx.execute("UPDATE reaper_tick SET ticked_at = now(), observe_until = NULL, suspected_at = NULL")
+    yield Context(pool=pool, relay=relay, actor=ACTOR, catalog=Catalog(), metrics=metrics, readiness=readiness)
+    await pool.close()

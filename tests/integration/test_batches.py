@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from executor import store
+from executor import batch_store
 from interlock.client.client import Client
 from interlock.contract.identity import child_id
 from interlock.contract.status import Status
@@ -115,8 +115,10 @@ async def test_with_one_of_its_partitions_missing_a_batch_has_not_ended(world: W
         )
         assert (await drives(world, made.id)).ended == []
         # Nor when somebody judges that it has: the statement itself counts.
-        forged = store.BatchEnd(id=made.id, epoch=1, target=Status.COMPLETED, result="{}", error=None, reason=None)
-        assert await store.end_batches(world.tx, [forged], ACTOR) == ([], [])
+        forged = batch_store.BatchEnd(
+            id=made.id, epoch=1, target=Status.COMPLETED, result="{}", error=None, reason=None
+        )
+        assert await batch_store.end_batches(world.tx, [forged], ACTOR) == ([], [])
     assert await status(world, made.id) == "running"
     await world.tx.execute("UPDATE batch SET completed = total WHERE execution_id = $1", made.id)
     assert (await drives(world, made.id)).ended == [made.id]

@@ -9,36 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 from executor import store
-from executor.loops.periodic import Context
 from executor.loops.timers import decisions, timers
-from interlock.adapters.amqp import Session
-from interlock.adapters.health import Readiness
-from interlock.adapters.outbox import Relay
-from interlock.adapters.postgres import open_pool
-from interlock.adapters.telemetry import Metrics
 from interlock.contract.status import Status
-from interlock.contract.topology import Topology
 from tests.attempts import WORKER, claim, finish
 from tests.world import ACTOR
 from worker import store as worker_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from uuid import UUID
 
     import asyncpg
 
+    from executor.loops.periodic import Context
     from tests.world import World
-
-
-@pytest.fixture
-async def context(world: World) -> AsyncIterator[Context]:
-    """What the executor's loops get; there is no broker, so that what they write stays in the outbox."""
-    pool = await open_pool(world.url, application="test", size=2)
-    metrics, readiness = Metrics(), Readiness("database")
-    relay = Relay(pool, Session("amqp://nowhere/", Topology(), "test", readiness), "executor", metrics, 1.0)
-    yield Context(pool=pool, relay=relay, actor=ACTOR, metrics=metrics, readiness=readiness)
-    await pool.close()
 
 
 async def row(world: World, identity: UUID) -> asyncpg.Record:

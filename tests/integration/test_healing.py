@@ -9,42 +9,24 @@ import pytest
 from structlog.testing import capture_logs
 
 from executor import store
-from executor.loops.periodic import Context
 from executor.loops.reaper import FEW_WORKERS, GAP_SECONDS, Reaper
 from executor.loops.reconciler import reconciler
 from executor.loops.timers import timers
 from interlock.acceptance.store import bury
-from interlock.adapters.amqp import Session
-from interlock.adapters.health import Readiness
-from interlock.adapters.outbox import Relay
-from interlock.adapters.postgres import open_pool
-from interlock.adapters.telemetry import Metrics
 from interlock.contract.status import Status
-from interlock.contract.topology import Topology
 from tests.attempts import claim, finish
 from tests.eventually import eventually
 from tests.world import ACTOR, fresh_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from uuid import UUID
 
+    from executor.loops.periodic import Context
     from tests.world import World
 
 JOB = "action:job"
 LEASE = 25.0
-
-
-@pytest.fixture
-async def context(world: World) -> AsyncIterator[Context]:
-    """What the executor's loops get; there is no broker, so that what they write stays in the outbox."""
-    pool = await open_pool(world.url, application="test", size=2)
-    metrics, readiness = Metrics(), Readiness("database")
-    relay = Relay(pool, Session("amqp://nowhere/", Topology(), "test", readiness), "executor", metrics, 1.0)
-    # Nobody has looked away, unless the test says so.
-    await world.tx.execute("UPDATE reaper_tick SET ticked_at = now(), observe_until = NULL, suspected_at = NULL")
-    yield Context(pool=pool, relay=relay, actor=ACTOR, metrics=metrics, readiness=readiness)
-    await pool.close()
 
 
 def told(world: World, identity: UUID, source: str, target: str, attempt: int = 1) -> store.LostMove:
