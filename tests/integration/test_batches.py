@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from executor import batch_store
+from executor.handlers.status_changed import ExecutionManager
+from interlock.adapters.telemetry import Metrics
 from interlock.client.client import Client
+from interlock.contract import events
 from interlock.contract.identity import child_id
 from interlock.contract.status import Status
 from tests.attempts import WORKER, claim, finish
@@ -272,3 +275,34 @@ async def test_a_request_for_a_batch_that_is_repeated_is_the_same_batch(world: W
     assert first.accepted
     assert (second.accepted, second.existing) == (False, first.id)
     assert await world.tx.fetchval("SELECT count(*) FROM batch") == 1
+
+
+def told(world: World, batch: UUID, partition: UUID, attempt: int = 1) -> events.StatusChanged:
+    """Say that a partition has completed."""
+    data = {"id": str(partition), "attempt": attempt, "epoch": 1, "from": "running", "to": "completed"}
+    return events.StatusChanged.model_validate(
+        {
+            "specversion": "1.0",
+            "type": "execution.status_changed",
+            "id": f"{partition}/1/4",
+            "source": f"/worker/{world.hand}",
+            "data": {**data, "action": "job", "parent_id": str(batch)},
+        }
+    )
+
+
+@pytest.mark.parametrize("attempt", [1, 0], ids=["unchanged", "stale"])
+async def test_a_status_that_is_there_already_is_not_written_and_drives_the_parent_on(
+    world: World, attempt: int
+) -> None:
+    made = await sealed_batch(world, 1)
+    await end(world, *made.partitions)
+    metrics = Metrics()
+    manager = ExecutionManager(actor=ACTOR, catalog=world.catalog, metrics=metrics)
+    before = await world.tx.fetchval("SELECT xmin::text FROM execution WHERE id = $1", made.partitions[0])
+    await manager(world.tx, [told(world, made.id, made.partitions[0], attempt)])
+    assert await status(world, made.id) == "completed"
+    assert await world.tx.fetchval("SELECT xmin::text FROM execution WHERE id = $1", made.partitions[0]) == before
+    assert metrics.writes_skipped._value.get() == attempt  # noqa: SLF001 - prometheus has no reader of its own
+    await manager(world.tx, [told(world, made.id, made.partitions[0], attempt)])
+    assert [m["target"] for m in await moves(world, made.id)] == ["requested", "running", "completed"]

@@ -1,0 +1,111 @@
+"""Batches in a real deployment: they end once and on true counts, whoever dies and whatever is lost or repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from interlock.client.doctor import examine
+from tests.eventually import eventually
+from tests.system.deployment import ids_of
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tests.system.deployment import Deployment
+    from tests.system.gate import Gate
+
+NOTHING: Final = "tests.system.actions:nothing"
+WAIT: Final = "tests.system.actions:wait_at_gate"
+PARTITIONS: Final = 200
+SHORT_LEASE: Final = {"LEASE": "8", "RENEW": "1", "GUARDIAN": "3"}
+
+
+def plan(last: int) -> dict[str, Any]:
+    return {"range": {"from": 1, "to": last, "step": 1}}
+
+
+async def counts(deployment: Deployment, batch: UUID) -> dict[str, int]:
+    """The counters of a batch that are not zero."""
+    row = await deployment.connection.fetchrow("SELECT * FROM batch WHERE execution_id = $1", batch)
+    assert row is not None
+    names = ("total", "completed", "partial", "failed", "timed_out", "cancelled", "abandoned", "skipped")
+    return {name: row[name] for name in names if row[name]}
+
+
+async def violations(deployment: Deployment) -> list[Any]:
+    async with deployment.connection.transaction():
+        examined = await examine(deployment.connection)
+    return [verdict for verdict in examined.invariants if verdict.count]
+
+
+async def test_a_batch_ends_once_on_true_counts_though_a_worker_is_killed_on_the_way(deployment: Deployment) -> None:
+    await deployment.register("part", function=NOTHING)
+    _, worker = await asyncio.gather(deployment.executors(), deployment.worker(CONCURRENCY="4", **SHORT_LEASE))
+    await deployment.worker(CONCURRENCY="4", **SHORT_LEASE)
+    heard = await deployment.subscribe("completions")
+    definition = {"run": {"action": "part", "params": {"n": "{{ item }}"}}, "partition": plan(PARTITIONS)}
+    (batch,) = await deployment.ask([{"action": "cut", "definition": definition}])
+
+    async def on_the_way() -> bool:
+        return 20 < (await counts(deployment, batch)).get("completed", 0) < PARTITIONS
+
+    await eventually(on_the_way)
+    deployment.kill(worker)
+    await deployment.until(batch, "completed", timeout=60)
+    assert await counts(deployment, batch) == {"total": PARTITIONS, "completed": PARTITIONS}
+
+    async def all_heard() -> bool:
+        return len(ids_of(heard)) == PARTITIONS + 2  # the planning and the batch itself
+
+    await eventually(all_heard)
+    assert set(ids_of(heard).values()) == {1}
+    await deployment.until_clean(timeout=40)
+    assert await violations(deployment) == []
+
+
+async def test_a_batch_of_which_no_executor_heard_anything_ends_all_the_same(deployment: Deployment) -> None:
+    await deployment.register("part", function=NOTHING)
+    executor, _, _ = await deployment.trio()
+    heard = await deployment.subscribe("status")
+    (batch,) = await deployment.ask([{"action": "cut", "definition": {"run": {"action": "part"}, "sealed": False}}])
+    await deployment.until(batch, "running")
+
+    async def told() -> bool:
+        return batch in ids_of(heard, "running")
+
+    await eventually(told)
+    # A hint that is lost: the seal's own. The reconciler looks at what nobody told.
+    await deployment.connection.execute(
+        "UPDATE batch SET sealed_at = now() WHERE execution_id = $1 AND sealed_at IS NULL", batch
+    )
+    await deployment.until(batch, "completed")
+    assert executor.child.exit_code is None
+
+    async def counted() -> bool:
+        return await deployment.metric("executor", "interlock_repairs_total", kind="batch") == 1
+
+    await eventually(counted)
+
+
+async def test_a_single_run_behind_a_long_batch_begins_at_once(deployment: Deployment, gate: Gate) -> None:
+    await deployment.register("held", function=WAIT)
+    await deployment.register("single", function=NOTHING)
+    await deployment.trio(CONCURRENCY="4")
+    params = {"gate": str(gate.path)}
+    definition = {"run": {"action": "held", "params": params}, "partition": plan(2_000), "max_parallel": 3}
+    (batch,) = await deployment.ask([{"action": "cut", "definition": definition}])
+
+    async def planned() -> bool:
+        return (await counts(deployment, batch)).get("total") == 2_000
+
+    await eventually(planned)
+    (single,) = await deployment.submit("single")
+    row = await deployment.until(single, "completed")
+    assert (row["started_at"] - row["requested_at"]).total_seconds() < 1
+    await deployment.cancel(batch)
+    await deployment.until(batch, "cancelled", timeout=30)
+    assert (await counts(deployment, batch)) == {"total": 2_000, "cancelled": 2_000}
+    assert json.loads((await deployment.row(batch))["result"])["cancelled"] == 2_000
+    await deployment.until_clean(timeout=30)
