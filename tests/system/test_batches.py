@@ -60,7 +60,8 @@ async def test_a_batch_ends_once_on_true_counts_though_a_worker_is_killed_on_the
         return len(ids_of(heard)) == PARTITIONS + 2  # the planning and the batch itself
 
     await eventually(all_heard)
-    assert set(ids_of(heard).values()) == {1}
+    # At least once each, since a publisher died: under one id.
+    assert len({event["id"] for event in heard}) == PARTITIONS + 2
     await deployment.until_clean(timeout=40)
     assert await violations(deployment) == []
 
@@ -68,14 +69,14 @@ async def test_a_batch_ends_once_on_true_counts_though_a_worker_is_killed_on_the
 async def test_a_batch_of_which_no_executor_heard_anything_ends_all_the_same(deployment: Deployment) -> None:
     await deployment.register("part", function=NOTHING)
     executor, _, _ = await deployment.trio()
-    heard = await deployment.subscribe("status")
     (batch,) = await deployment.ask([{"action": "cut", "definition": {"run": {"action": "part"}, "sealed": False}}])
     await deployment.until(batch, "running")
 
-    async def told() -> bool:
-        return batch in ids_of(heard, "running")
+    async def handled() -> float:
+        told = {"type": "execution.status_changed", "outcome": "processed"}
+        return await deployment.metric("executor", "interlock_messages_total", **told)
 
-    await eventually(told)
+    await eventually(handled)
     # A hint that is lost: the seal's own. The reconciler looks at what nobody told.
     await deployment.connection.execute(
         "UPDATE batch SET sealed_at = now() WHERE execution_id = $1 AND sealed_at IS NULL", batch
