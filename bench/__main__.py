@@ -20,6 +20,7 @@ from bench.readings import Readings
 from bench.report import render
 from bench.stage import CONCURRENCY, Stage
 from bench.verdicts import verdicts
+from bench.wording import share
 from interlock.contract.errors import InterlockError
 from interlock.local.stack import FILE, Endpoints
 
@@ -46,7 +47,7 @@ async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome
         date=f"{datetime.now(UTC):%Y-%m-%d}",
         facts=await machine.facts(endpoints),
         settings={
-            "Rounds": f"{options.rounds}, interleaved",
+            "Rounds": "0",
             "Executions": f"{options.executions:,} in P1, P2, P5 and P11, in messages of 500",
             "Latency": f"{sizes.loop.measured} at {sizes.loop.rate:g}/s after {sizes.loop.warmup} to warm up; half as "
             "many for the floors",
@@ -60,8 +61,13 @@ async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome
         await peering.prepare()
     with tempfile.TemporaryDirectory() as logs:
         stage = Stage(endpoints=endpoints, logs=Path(logs))
+        others = machine.Others(await machine.ours(endpoints))
         async with stage.prepared():
-            await play(stage, outcome, sizes, wanted, options.rounds, peers=options.peers)
+            async for number in play(stage, outcome, sizes, wanted, options.rounds, peers=options.peers):
+                outcome.settings["Rounds"] = f"{number}, interleaved"
+                outcome.settings["Other load"] = f"{share(others.share())} of the processors went to other programs"
+                if options.report:
+                    _write(outcome)  # each time, so that a run that is cut short is not lost
     return outcome
 
 
@@ -113,6 +119,16 @@ def _tell(outcome: Outcome) -> None:
         print(f"{name}: {value}")  # noqa: T201 - on what
 
 
+def _write(outcome: Outcome) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    files = {**render(outcome), KEPT: outcome.to_json() + "\n"}
+    for plot in FOLDER.glob("*.svg"):
+        if plot.name not in files:
+            plot.unlink()  # of a figure that was not measured this time
+    for name, text in files.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Parse the options, run, print."""
     options = _options()
@@ -123,10 +139,8 @@ def main() -> None:
             outcome = uvloop.run(measure(options, options.only))
     except InterlockError as error:
         sys.exit(f"bench: {error}")
-    if options.report or options.render:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        for name, text in {**render(outcome), KEPT: outcome.to_json() + "\n"}.items():
-            (FOLDER / name).write_text(text, encoding="utf-8")
+    if options.render:
+        _write(outcome)
     if options.json:
         print(outcome.to_json())  # noqa: T201 - the result
     else:

@@ -12,7 +12,7 @@ from bench.stage import CONCURRENCY, LIMITED, NOOP, Cast
 from bench.throughput import throughput
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
     from bench.outcome import Outcome
     from bench.readings import Reading
@@ -112,8 +112,8 @@ STEPS: Final = (
 
 async def play(
     stage: Stage, outcome: Outcome, sizes: Sizes, wanted: Collection[str], rounds: int, *, peers: bool
-) -> None:
-    """Run what is wanted, round by round, and add what it brought to `outcome`. Peers stand beside P1."""
+) -> AsyncIterator[int]:
+    """Run what is wanted and add it to `outcome`; yields the number of each round that is over. Peers come with P1."""
     for number in range(1, rounds + 1):
         for step in STEPS:
             if not set(step.figures) & set(wanted) or (step.once and number > 1):
@@ -123,6 +123,7 @@ async def play(
             for name in peering.NAMES:
                 reading, outcome.peers[name] = await peering.run(stage, name, sizes.jobs(name))
                 _add(outcome, number, reading)
+        yield number
 
 
 def _add(outcome: Outcome, number: int, reading: Reading) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +12,41 @@ import aio_pika
 import asyncpg
 
 import interlock
+from bench import processes
+from bench.meter import servers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from interlock.local.stack import Endpoints
 
 SHOWN: Final = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_compression")
+
+
+class Others:
+    """How much of the processors everybody else takes: what runs beside a benchmark spoils it, and is to be told."""
+
+    def __init__(self, ours: Sequence[int]) -> None:
+        self._ours = ours
+        self._since, self._busy, self._own = time.perf_counter(), processes.busy_seconds(), self._seconds()
+
+    def share(self) -> float:
+        """Return the share of all processors, since this was made."""
+        elsewhere = (processes.busy_seconds() - self._busy) - (self._seconds() - self._own)
+        return max(0.0, elsewhere) / (time.perf_counter() - self._since) / (os.cpu_count() or 1)
+
+    def _seconds(self) -> float:
+        return processes.seconds(processes.processes(), self._ours)
+
+
+async def ours(endpoints: Endpoints) -> list[int]:
+    """Return this process and both servers, as far as they run here; daemons and peers are below this process."""
+    connection = await asyncpg.connect(endpoints.database_url)
+    try:
+        found = await servers(connection, endpoints)
+    finally:
+        await connection.close()
+    return [os.getpid(), *(pid for pids in found.values() for pid in pids)]
 
 
 async def facts(endpoints: Endpoints) -> dict[str, str]:

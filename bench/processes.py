@@ -54,6 +54,17 @@ def seconds(found: Mapping[int, Process], roots: Iterable[int]) -> float:
     return sum(found[pid].seconds for pid in tree(found, roots))
 
 
+def busy_seconds(tick: float = TICK) -> float:
+    """Return the CPU seconds that all processors have spent on anything since the machine started."""
+    return parse_busy((PROC / "stat").read_text(), tick)
+
+
+def parse_busy(text: str, tick: float = TICK) -> float:
+    """Read the first line of /proc/stat: what was neither idle, nor waiting for a disk, nor a guest's twice."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in text.split()[1:9])
+    return (user + nice + system + irq + softirq + steal) * tick
+
+
 def peak_mb(pid: int) -> float:
     """Return the largest resident size that a process has had, in MB; 0 for one that has ended."""
     return _status_mb(pid, "VmHWM:")

@@ -19,7 +19,7 @@ import psycopg2
 from celery import Celery
 from kombu import Queue
 
-PROCESSES = int(os.environ.get("BENCH_PROCESSES", "8"))
+PROCESSES = int(os.environ.get("BENCH_PROCESSES", "2"))
 MULTIPLIER = int(os.environ.get("BENCH_MULTIPLIER", "128"))
 LOOK = 0.05
 URL = os.environ["BENCH_DATABASE_URL"]

@@ -20,7 +20,7 @@ from pgqueuer.models import Job  # noqa: TC002 - pgqueuer reads the annotations 
 from pgqueuer.queries import Queries
 from pgqueuer.types import QueueExecutionMode
 
-BATCH = int(os.environ.get("BENCH_BATCH", "500"))
+BATCH = int(os.environ.get("BENCH_BATCH", "1000"))
 PROCESSES = int(os.environ.get("BENCH_PROCESSES", "1"))
 MANAGERS = int(os.environ.get("BENCH_MANAGERS", "1"))
 LIST = 1000

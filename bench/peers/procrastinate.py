@@ -19,7 +19,7 @@ import psycopg
 
 CONCURRENCY = 500
 PROCESSES = int(os.environ.get("BENCH_PROCESSES", "2"))
-CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "20"))
+CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "10"))
 LIST = 1000
 LOOK = 0.05
 URL = os.environ["BENCH_DATABASE_URL"]

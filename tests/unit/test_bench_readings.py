@@ -90,6 +90,10 @@ def test_the_cpu_of_a_tree_counts_all_below_its_roots_once() -> None:
     assert processes.seconds(found, [99]) == 0.0
 
 
+def test_what_is_idle_or_waits_for_a_disk_is_not_busy_and_a_guest_counts_once() -> None:
+    assert processes.parse_busy("cpu  100 20 30 5000 600 7 8 9 100 0\ncpu0 1 2", tick=0.01) == pytest.approx(1.74)
+
+
 def test_an_outcome_is_the_same_after_it_was_written_and_read() -> None:
     outcome = Outcome(
         date="2026-01-01",
