@@ -14,13 +14,12 @@ import uvloop
 
 from bench import machine, peering
 from bench.battery import DEFAULT, LONG, Sizes, play
-from bench.limits import CORES
+from bench.limits import CORES, OTHERS
 from bench.outcome import Outcome
 from bench.readings import Readings
-from bench.report import render
+from bench.report import disturbed, render
 from bench.stage import CONCURRENCY, Stage
 from bench.verdicts import verdicts
-from bench.wording import share
 from interlock.contract.errors import InterlockError
 from interlock.local.stack import FILE, Endpoints
 
@@ -61,11 +60,13 @@ async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome
         await peering.prepare()
     with tempfile.TemporaryDirectory() as logs:
         stage = Stage(endpoints=endpoints, logs=Path(logs))
-        others = machine.Others(await machine.ours(endpoints))
+        mine = await machine.ours(endpoints)
+        others = machine.Others(mine)
         async with stage.prepared():
             async for number in play(stage, outcome, sizes, wanted, options.rounds, peers=options.peers):
                 outcome.settings["Rounds"] = f"{number}, interleaved"
-                outcome.settings["Other load"] = f"{share(others.share())} of the processors went to other programs"
+                outcome.readings.add({OTHERS: others.share()})
+                others = machine.Others(mine)
                 if options.report:
                     _write(outcome)  # each time, so that a run that is cut short is not lost
     return outcome
@@ -109,6 +110,8 @@ def _options() -> argparse.Namespace:
 
 
 def _tell(outcome: Outcome) -> None:
+    for warning in disturbed(outcome.readings):
+        print(warning)  # noqa: T201 - before all that it spoils
     words = {True: "met", False: "NOT MET", None: ""}
     for each in verdicts(outcome.readings):
         line = f"{each.figure:4} {each.found:>10}  target {each.target:<10} {words[each.met]:8} {each.what}"

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     Text = Callable[[Readings], str]
 
 CORES: Final = "machine.cores"
+OTHERS: Final = "machine.others"
+"""The share of all processors that other programs took during a round."""
 WORK_MS: Final = 20.0
 """How long the work of P4 takes."""
 

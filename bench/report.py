@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bench.charts import charts
+from bench.limits import OTHERS
 from bench.verdicts import Verdict, verdicts
-from bench.wording import count, megabytes, microseconds, per_second, plain
+from bench.wording import count, megabytes, microseconds, per_second, plain, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from bench.readings import Readings
 
 PAGE: Final = "report.md"
+QUIET: Final = 0.05
+"""The share of the processors that others may take without a warning."""
 COSTS: Final = {
     "p1": "P1: no-ops",
     "p2": "P2: no-ops under a limit of 1,000",
@@ -72,6 +75,7 @@ def _page(outcome: Outcome, plots: Sequence[str]) -> str:
                     f"Measured on {outcome.date}. Written by `./dev bench --peers --report`; [how to read and "
                     "reproduce it](README.md). Numbers are medians of the rounds; ratios compare medians of one run."
                 ),
+                *disturbed(outcome.readings),
                 "## Targets",
                 _verdicts(found),
                 *_limits(found),
@@ -89,6 +93,18 @@ def _page(outcome: Outcome, plots: Sequence[str]) -> str:
         )
         + "\n"
     )
+
+
+def disturbed(readings: Readings) -> list[str]:
+    """Warn of numbers that were measured while others used the machine."""
+    if OTHERS not in readings or readings.spread(OTHERS)[1] <= QUIET:
+        return []
+    least, most = readings.spread(OTHERS)
+    told = (
+        f"**The machine was not quiet**: other programs took {share(least)} to {share(most)} of its processors during "
+        "a round. Absolute numbers are too low, and ratios are uncertain."
+    )
+    return [told]
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

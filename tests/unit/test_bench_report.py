@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from bench.limits import CORES
+from bench.limits import CORES, OTHERS
 from bench.outcome import Outcome, Peer
 from bench.readings import Reading, Readings
 from bench.report import PAGE, render, table
@@ -106,6 +106,14 @@ def test_the_page_shows_each_plot_that_was_drawn_and_nothing_that_was_not_measur
 def test_the_page_of_a_run_without_peers_has_no_word_of_them() -> None:
     page = render(outcome({CORES: 2.0, **COST, "p1.per_second": 1.0}))[PAGE]
     assert "## Peers" not in page
+
+
+@pytest.mark.parametrize(("others", "warned"), [([0.01, 0.05], False), ([0.01, 0.4], True)])
+def test_a_page_warns_when_others_used_the_machine_in_any_round(others: list[float], *, warned: bool) -> None:
+    measured = outcome({CORES: 2.0, **COST, "p1.per_second": 1.0})
+    for each in others:
+        measured.readings.add({OTHERS: each})
+    assert ("other programs took 1 % to 40 %" in render(measured)[PAGE]) is warned
 
 
 def test_every_line_of_a_table_has_as_many_cells_as_its_head() -> None:
