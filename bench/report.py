@@ -97,12 +97,12 @@ def _page(outcome: Outcome, plots: Sequence[str]) -> str:
 
 def disturbed(readings: Readings) -> list[str]:
     """Warn of numbers that were measured while others used the machine."""
-    if OTHERS not in readings or readings.spread(OTHERS)[1] <= QUIET:
+    most = readings.spread(OTHERS)[1] if OTHERS in readings else 0.0
+    if most <= QUIET:
         return []
-    least, most = readings.spread(OTHERS)
     told = (
-        f"**The machine was not quiet**: other programs took {share(least)} to {share(most)} of its processors during "
-        "a round. Absolute numbers are too low, and ratios are uncertain."
+        f"**The machine was not quiet**: other programs took up to {share(most)} of its processors during a "
+        "round. Absolute numbers are too low, and ratios are uncertain."
     )
     return [told]
 
