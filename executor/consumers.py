@@ -75,7 +75,7 @@ class Consumer:
                 continue
             await reached("taken", self._flow)
             for kind, handler in self._handlers.items():
-                batch = [event for event in found if isinstance(event, kind)]
+                batch = [event for event in found if type(event) is kind]
                 if batch:
                     await self._persistently(handler, batch)
             strays = [event for event in found if type(event) not in self._handlers]

@@ -713,7 +713,7 @@ GUARDS = {
         "executor/consumers.py",
         '            await reached("taken", self._flow)\n'
         "            for kind, handler in self._handlers.items():\n"
-        "                batch = [event for event in found if isinstance(event, kind)]\n"
+        "                batch = [event for event in found if type(event) is kind]\n"
         "                if batch:\n"
         "                    await self._persistently(handler, batch)\n"
         "            strays = [event for event in found if type(event) not in self._handlers]\n"
@@ -724,7 +724,7 @@ GUARDS = {
         "            await self._subscription.ack(last)\n"
         '            await reached("taken", self._flow)\n'
         "            for kind, handler in self._handlers.items():\n"
-        "                batch = [event for event in found if isinstance(event, kind)]\n"
+        "                batch = [event for event in found if type(event) is kind]\n"
         "                if batch:\n"
         "                    await self._persistently(handler, batch)\n"
         "            strays = [event for event in found if type(event) not in self._handlers]\n"

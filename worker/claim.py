@@ -96,7 +96,7 @@ class Claimer:
         while len(offers) < self._holdings.free and (delivery := self._subscription.pop()) is not None:
             last = delivery
             found, unusable = events.decode(delivery.body, delivery.content_type)
-            offers += [(e.data.id, e.data.attempt) for e in found if isinstance(e, events.Scheduled)]
+            offers += [(e.data.id, e.data.attempt) for e in found if type(e) is events.Scheduled]
             for bad in unusable:
                 # Only executors may write here, and the row is the truth: nothing is lost with a broken hint.
                 self._log.error("not a dispatch", reason=bad.reason, detail=bad.detail)

@@ -7,6 +7,7 @@ slot rows of executions whose row says that they ended; of a duplicate, an early
 from __future__ import annotations
 
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from executor import store
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from interlock.contract import events
 
 
+_NUMBER = attrgetter("int")
+"""The order of ids, without a call per comparison."""
+
+
 class CompletionListener:
     """Releases and admits; decides by the row alone."""
 
@@ -33,7 +38,7 @@ class CompletionListener:
 
     async def __call__(self, tx: Tx, batch: Sequence[events.Completed]) -> Outgoing:
         """Release one flush of ended executions, and count what each message was worth beside its row."""
-        told = sorted({event.data.id for event in batch})
+        told = sorted({event.data.id for event in batch}, key=_NUMBER)
         rows, admission = await store.complete(tx, self._actor, told)
         ended: set[UUID] = set()
         counts: Counter[News] = Counter()

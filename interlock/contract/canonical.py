@@ -37,6 +37,8 @@ def storable(value: JsonValue, depth: int = 0) -> JsonValue:
 
 def storable_text(text: str) -> str:
     """Return `text`; raise ValueError if it holds a NUL character or half of a surrogate pair."""
+    if text.isascii() and "\0" not in text:
+        return text
     if "\0" in text:
         raise ValueError("the text holds a NUL character, which no database text or command can carry; remove it")
     try:

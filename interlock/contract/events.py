@@ -185,7 +185,7 @@ def decode(body: bytes, content_type: str | None) -> tuple[list[Event], list[Unu
             pass  # At least one is bad: look at each, so that the others are handled.
         else:
             # What a hint has beyond its fields is dropped by now, however deep it was.
-            if not too_deep([event.data for event in read if isinstance(event, _OPEN)], MAX_DEPTH - 1):
+            if not too_deep([event.data for event in read if type(event) in _OPEN], MAX_DEPTH - 1):
                 return read, []
     events: list[Event] = []
     unusable: list[Unusable] = []
