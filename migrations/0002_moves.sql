@@ -22,9 +22,10 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
 $$;
 
 -- One message, not yet in the outbox: a single event as it is, several as an array.
-CREATE FUNCTION as_message(p_exchange text, p_key text, p_events bigint, p_bodies text) RETURNS message
+CREATE TYPE draft AS (role text, exchange text, routing_key text, events int, body text);
+CREATE FUNCTION as_message(p_role text, p_exchange text, p_key text, p_events bigint, p_bodies text) RETURNS draft
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT ROW(NULL, p_exchange, p_key, p_events, CASE p_events WHEN 1 THEN p_bodies ELSE '[' || p_bodies || ']' END)::message
+    SELECT ROW(p_role, p_exchange, p_key, p_events, CASE p_events WHEN 1 THEN p_bodies ELSE '[' || p_bodies || ']' END)::draft
 $$;
 
 CREATE FUNCTION iso_utc(at timestamptz) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS $$
@@ -58,7 +59,7 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SE
 SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     messages message[];
-    told message[] := '{}';
+    told draft[] := '{}';
     kinds record;
     finished_at text := iso_utc(now());
     from_us text := '","source":"' || p_actor || '","subject":"';
@@ -96,7 +97,7 @@ BEGIN
 
     IF kinds.changed THEN
         told := told || ARRAY(
-            SELECT as_message('status', 'execution.status_changed.' || target || '.' || family, count(*), string_agg(body, ','))
+            SELECT as_message(p_role, 'status', 'execution.status_changed.' || target || '.' || family, count(*), string_agg(body, ','))
             FROM (SELECT target, CASE WHEN parent_id IS NOT NULL THEN 'child'
                                       WHEN attempt = 0 AND EXISTS (SELECT 1 FROM batch b WHERE b.execution_id = id) THEN 'parent'
                                       ELSE 'leaf' END AS family, (ordinality - 1) / 500 AS part,  -- a message has at most 500 events
@@ -109,7 +110,7 @@ BEGIN
     END IF;
     IF kinds.ended THEN
         told := told || ARRAY(
-            SELECT as_message('completions', 'execution.completed.' || target, count(*), string_agg(body, ','))
+            SELECT as_message('worker', 'completions', 'execution.completed.' || target, count(*), string_agg(body, ','))
             FROM (SELECT target, (ordinality - 1) / 500 AS part,
                          concat('{"specversion":"1.0","type":"execution.completed","id":"', id, '/', epoch, '/completed',
                                 from_us, id, data, id, '","action":', to_json(action), ',"status":"', target,
@@ -120,13 +121,13 @@ BEGIN
     END IF;
     IF kinds.ended AND p_role = 'executor' THEN
         -- Only workers publish completions: tell one that some are waiting.
-        told := told || as_message('relay', 'worker', 1, cloud_event(
+        told := told || as_message('executor', 'relay', 'worker', 1, cloud_event(
             'outbox.waiting', p_moves[1].id || '/relay', p_actor, p_moves[1].id, '{}'));
     END IF;
     IF kinds.dispatched THEN
         -- Split evenly over the live workers, at most 100 ids in a message.
         told := told || ARRAY(
-            SELECT as_message('dispatch', p.pool, count(*), string_agg(
+            SELECT as_message('executor', 'dispatch', p.pool, count(*), string_agg(
                        concat('{"specversion":"1.0","type":"execution.scheduled","id":"', s.id, '/', s.epoch, '/', s.number,
                               from_us, s.id, data, s.id, '","attempt":', s.attempt, '}}'), ','))
             FROM (SELECT pool, count(*) AS total, live_workers(pool) AS workers, array_agg(id) AS ids, array_agg(epoch) AS epochs,
@@ -137,7 +138,7 @@ BEGIN
     END IF;
     IF kinds.cancelled THEN
         told := told || ARRAY(
-            SELECT as_message('control', worker_id::text, count(*), string_agg(
+            SELECT as_message('executor', 'control', worker_id::text, count(*), string_agg(
                        cloud_event('execution.cancel', id || '/' || epoch || '/' || number, p_actor, id,
                                    '{"id":"' || id || '","attempt":' || attempt || '}'), ','))
             FROM unnest(p_moves) WITH ORDINALITY WHERE target = 'cancelling' AND worker_id IS NOT NULL
@@ -147,8 +148,7 @@ BEGIN
     WITH put AS (
         INSERT INTO outbox (role, exchange, routing_key, events, body, claimed_until)
         SELECT role, exchange, routing_key, events, body, CASE WHEN role = p_role THEN now() + interval '1 second' END
-        FROM (SELECT t.*, CASE t.exchange WHEN 'status' THEN p_role WHEN 'completions' THEN 'worker' ELSE 'executor' END AS role
-              FROM unnest(told) t) t
+        FROM unnest(told)
         RETURNING outbox.id, outbox.role, outbox.exchange, outbox.routing_key, outbox.events, outbox.body
     )
     SELECT array_agg(ROW(put.id, put.exchange, put.routing_key, put.events, put.body)::message ORDER BY put.id)

@@ -789,8 +789,8 @@ GUARDS = {
     ),
     "the executor completes": Guard(
         MOVES,
-        "WHEN 'completions' THEN 'worker'",
-        "WHEN 'completions' THEN p_role",
+        "as_message('worker', 'completions'",
+        "as_message(p_role, 'completions'",
         EVENTS + "test_an_end_that_the_executor_decides_is_completed_by_a_worker_who_is_told_to_publish",
         within="record_moves",
     ),
