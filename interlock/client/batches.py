@@ -197,6 +197,7 @@ class Batches(Patience):
 
 
 async def _row(tx: Tx, identity: UUID) -> Record:
+    await tx.execute(SQL["planned_anew"])
     row: Record | None = await tx.fetchrow(SQL["batch"], identity)
     if row is not None:
         return row

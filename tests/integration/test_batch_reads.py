@@ -1,0 +1,63 @@
+"""What is asked about a large batch costs what is in flight of it, also where it was first asked about a small one."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from interlock.adapters.postgres import open_pool
+from interlock.client.batches import Batches
+from tests.attempts import claim
+from tests.batches import Made, add, open_batch
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from asyncpg import Pool
+
+    from tests.world import World
+
+PARTITIONS = 400
+OFTEN = 8
+"""PostgreSQL keeps a plan after the fifth time."""
+READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'execution'"
+
+
+@asynccontextmanager
+async def one_connection(world: World, *, hot: bool) -> AsyncIterator[Pool[Any]]:
+    """A pool as the daemons have it, or as a client has it, of a single connection."""
+    pool = await open_pool(world.url, application="test", size=1, hot=hot)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def rows_read(world: World, pool: Pool[Any], ask: Callable[[], Awaitable[object]]) -> int:
+    """How many rows of executions are read to answer."""
+    await world.tx.fetchval("SELECT pg_stat_force_next_flush()")
+    await pool.fetchval("SELECT pg_stat_force_next_flush()")
+    before = await world.tx.fetchval(READ)
+    await ask()
+    await pool.fetchval("SELECT pg_stat_force_next_flush()")
+    await world.tx.execute("SELECT pg_stat_clear_snapshot()")
+    return int(await world.tx.fetchval(READ) - before)
+
+
+async def grown(world: World, made: Made) -> None:
+    """Give it many partitions, of which many are in flight and none waits."""
+    await world.worker(capacity=2 * PARTITIONS)
+    partitions = await add(world, made.id, [str(number) for number in range(PARTITIONS)])
+    assert len(await claim(world, *partitions[: PARTITIONS // 2])) == PARTITIONS // 2
+
+
+async def test_the_progress_of_a_batch_that_grew_reads_each_partition_in_flight_once(world: World) -> None:
+    made = await open_batch(world)
+    async with one_connection(world, hot=False) as pool:
+        batches = Batches(pool, "/client/test")
+        for _ in range(OFTEN):
+            assert (await batches.get(made.id)).made == 0
+        await grown(world, made)
+        assert await rows_read(world, pool, lambda: batches.get(made.id)) <= PARTITIONS + 3
+        state = await batches.get(made.id)
+    assert (state.made, state.running, state.scheduled) == (PARTITIONS, PARTITIONS // 2, PARTITIONS // 2)
