@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from interlock.adapters.postgres import open_pool
+from executor import store
+from interlock.adapters.postgres import open_pool, transaction
 from interlock.client.batches import Batches
 from tests.attempts import claim
 from tests.batches import Made, add, open_batch
@@ -61,3 +62,18 @@ async def test_the_progress_of_a_batch_that_grew_reads_each_partition_in_flight_
         assert await rows_read(world, pool, lambda: batches.get(made.id)) <= PARTITIONS + 3
         state = await batches.get(made.id)
     assert (state.made, state.running, state.scheduled) == (PARTITIONS, PARTITIONS // 2, PARTITIONS // 2)
+
+
+async def test_what_a_cancel_is_to_reach_of_a_batch_that_grew_is_read_once(world: World) -> None:
+    made = await open_batch(world)
+    async with one_connection(world, hot=True) as pool:
+
+        async def left() -> int:
+            async with transaction(pool) as tx:
+                return len(await store.open_children(tx, made.id, PARTITIONS, drains=False))
+
+        for _ in range(OFTEN):
+            assert await left() == 0
+        await grown(world, made)
+        assert await rows_read(world, pool, left) <= PARTITIONS + 2
+        assert await left() == PARTITIONS
