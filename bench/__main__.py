@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ROUNDS: Final = 3
 EXECUTIONS: Final = 50_000
+PARTITIONS: Final = 100_000
 FOLDER: Final = Path(__file__).parents[1] / "docs" / "benchmarks"
 KEPT: Final = "readings.json"
 
@@ -37,6 +38,7 @@ async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome
     endpoints = _endpoints()
     sizes = Sizes(
         executions=options.executions,
+        partitions=options.partitions,
         finished=options.finished,
         waiting=options.waiting,
         minutes=options.minutes,
@@ -98,6 +100,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default: {ROUNDS}")
     parser.add_argument("--executions", type=int, default=EXECUTIONS, help=f"of P1, default: {EXECUTIONS:,}")
+    parser.add_argument("--partitions", type=int, default=PARTITIONS, help=f"of P7, default: {PARTITIONS:,}")
     parser.add_argument("--peers", action="store_true", help="also pgqueuer, taskiq, procrastinate and Celery")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.add_argument("--report", action="store_true", help="write docs/benchmarks/report.md and its plots")

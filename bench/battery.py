@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bench import acceptance, commands, floor, growth, handoff, memory, peering
+from bench import acceptance, batches, commands, floor, growth, handoff, memory, peering
 from bench.latency import OpenLoop, latency
 from bench.stage import CONCURRENCY, LIMITED, NOOP, Cast
 from bench.throughput import throughput
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from bench.readings import Reading
     from bench.stage import Stage
 
-DEFAULT: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P8", "P10", "P11")
+DEFAULT: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P10", "P11")
 LONG: Final = ("P9", "P10-hour")
 RATE: Final = 50.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How much is done. `executions`: of P1, from which the other sizes follow; the rest is for the long figures."""
+    """How much is done. `executions`: of P1, from which other sizes follow; the rest is for P7 and the long figures."""
 
     executions: int
+    partitions: int
     finished: int
     waiting: int
     minutes: float
@@ -105,6 +106,7 @@ STEPS: Final = (
     Step(("P4",), _hand_offs),
     Step(("P5",), _acceptances),
     Step(("P6",), _commands),
+    Step(("P7",), lambda stage, sizes: batches.large_batch(stage, sizes.partitions)),
     Step(("P9",), _growth, once=True),
     Step(("P10-hour",), lambda stage, sizes: memory.hour(stage, sizes.minutes, sizes.rate), once=True),
 )

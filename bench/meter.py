@@ -24,6 +24,7 @@ LOCAL: Final = ("127.0.0.1", "localhost", "::1")
 _COUNTERS: Final = """
 SELECT (SELECT xact_commit FROM pg_stat_database WHERE datname = current_database())::float8 AS transactions,
        coalesce((SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'outbox'), 0)::float8 AS messages,
+       coalesce((SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'batch'), 0)::float8 AS batch_updates,
        pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::float8 AS wal_bytes
 """
 _OTHERS: Final = """
@@ -38,6 +39,7 @@ class Counters:
 
     transactions: float
     messages: float
+    batch_updates: float
     wal_bytes: float
 
 
@@ -92,6 +94,7 @@ def per_execution(before: Counters, after: Counters, cpu: Mapping[str, float], c
     return {
         "transactions": (after.transactions - before.transactions) / count,
         "messages": (after.messages - before.messages) / count,
+        "batch_updates": (after.batch_updates - before.batch_updates) / count,
         "wal_bytes": (after.wal_bytes - before.wal_bytes) / count,
         "cpu_us": sum(cpu.values()) / count * 1e6,
         **{f"cpu_us.{part}": spent / count * 1e6 for part, spent in cpu.items()},

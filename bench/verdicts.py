@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bench.limits import busy_limit, command_limit, hand_off_limit, latency_limit
-from bench.wording import count, megabytes, microseconds, milliseconds, per_second, plain, share, times
+from bench.wording import count, megabytes, microseconds, milliseconds, per_second, plain, seconds, share, times
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,6 +165,20 @@ def _memory(role: str) -> Rule:
     )
 
 
+def _batch(what: str, measure: str, at_most: float, shown: Callable[[float], str]) -> Rule:
+    name = f"p7.{measure}"
+    return Rule(
+        figure="P7",
+        what=what,
+        needs=(name, "p7.partitions"),
+        value=lambda r: r[name],
+        shown=shown,
+        absolutes=lambda r: f"{count(r['p7.partitions'])} partitions at {per_second(r['p7.per_second'])}",
+        limits=busy_limit("p7"),
+        at_most=at_most,
+    )
+
+
 def _flat(role: str) -> Rule:
     first, last = f"p10-hour.first_mb.{role}", f"p10-hour.last_mb.{role}"
     return Rule(
@@ -250,6 +264,12 @@ RULES: Final[tuple[Rule, ...]] = (
         limits=command_limit,
         at_least=0.6,
     ),
+    _batch("planning of a batch", "planned_seconds", 90.0, seconds),
+    _batch("the slowest reading of its progress", "read_max_ms", 5.0, milliseconds),
+    _batch("updates of its row, of its partitions", "batch_updates", 0.02, share),
+    _batch("peak memory of the executor", "rss_mb.executor", 150.0, megabytes),
+    _batch("peak memory of the worker", "rss_mb.worker", 150.0, megabytes),
+    _batch("the longest that a run behind it waited", "behind_seconds", 1.0, seconds),
     _cost("transactions", "p1.transactions", 0.05, lambda value: f"{value:.3f}"),
     _cost("messages", "p1.messages", 0.05, lambda value: f"{value:.3f}"),
     _cost("CPU over all processes", "p1.cpu_us", 150.0, microseconds),

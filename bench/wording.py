@@ -18,6 +18,11 @@ def per_second(value: float) -> str:
     return f"{value:,.0f}/s"
 
 
+def seconds(value: float) -> str:
+    """Return a duration that is given in seconds."""
+    return f"{value:,.2f} s"
+
+
 def milliseconds(value: float) -> str:
     """Return a duration that is given in milliseconds."""
     return f"{value:,.1f} ms"
@@ -35,7 +40,7 @@ def megabytes(value: float) -> str:
 
 def share(value: float) -> str:
     """Return a share of one as per cent."""
-    return f"{100 * value:,.0f} %"
+    return f"{100 * value:,.0f} %" if value >= 0.1 or not value else f"{100 * value:.2g} %"  # noqa: PLR2004 - as below
 
 
 def times(value: float) -> str:

@@ -61,11 +61,12 @@ def test_a_percentile_of_nothing_is_refused() -> None:
 
 
 def test_costs_are_divided_by_executions_and_cpu_is_told_in_all_and_by_part() -> None:
-    before = Counters(transactions=100, messages=10, wal_bytes=1000)
-    after = Counters(transactions=300, messages=20, wal_bytes=201_000)
+    before = Counters(transactions=100, messages=10, batch_updates=3, wal_bytes=1000)
+    after = Counters(transactions=300, messages=20, batch_updates=23, wal_bytes=201_000)
     assert per_execution(before, after, {"worker": 0.5, "broker": 0.25}, 1000) == {
         "transactions": pytest.approx(0.2),
         "messages": pytest.approx(0.01),
+        "batch_updates": pytest.approx(0.02),
         "wal_bytes": pytest.approx(200.0),
         "cpu_us": pytest.approx(750.0),
         "cpu_us.worker": pytest.approx(500.0),
@@ -115,7 +116,7 @@ def test_every_figure_has_a_run_and_what_takes_long_is_done_once() -> None:
 
 @pytest.mark.parametrize("executions", [20, 400, 50_000, 100_000])
 def test_sizes_follow_the_executions_and_are_never_nothing(executions: int) -> None:
-    sizes = Sizes(executions=executions, finished=1, waiting=1, minutes=1.0, rate=1)
+    sizes = Sizes(executions=executions, partitions=1, finished=1, waiting=1, minutes=1.0, rate=1)
     assert sizes.loop.measured >= 20
     assert 20 <= sizes.jobs("celery") <= sizes.jobs("pgqueuer") <= executions
     assert 0 < sizes.hand_off_seconds <= 4.0
