@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from executor import store
+from executor import batch_store
 from interlock.adapters.postgres import open_pool, transaction
 from interlock.client.batches import Batches
 from tests.attempts import claim
@@ -70,7 +70,7 @@ async def test_what_a_cancel_is_to_reach_of_a_batch_that_grew_is_read_once(world
 
         async def left() -> int:
             async with transaction(pool) as tx:
-                return len(await store.open_children(tx, made.id, PARTITIONS, drains=False))
+                return len(await batch_store.open_children(tx, made.id, PARTITIONS, drains=False))
 
         for _ in range(OFTEN):
             assert await left() == 0
