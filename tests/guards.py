@@ -18,7 +18,13 @@ LEASE = "tests/integration/test_worker_lease.py::"
 RELAY = "tests/integration/test_relay.py::"
 RETRIES = "tests/integration/test_retries.py::"
 
+BATCHES = "tests/integration/test_batches.py::"
+BATCH_CANCELS = "tests/integration/test_batch_cancels.py::"
+CALLBACKS = "tests/integration/test_batch_callbacks.py::"
+PLANNING = "tests/integration/test_planning.py::"
+
 MOVES = "migrations/0002_moves.sql"
+PARENTS = "migrations/0006_batches.sql"
 ADMISSION = "migrations/0003_admission.sql"
 
 
@@ -885,5 +891,107 @@ GUARDS = {
         "'requested', 'running', 'timed_out'))",
         "'requested', 'running', 'completed', 'timed_out'))",
         "tests/integration/test_schema_guard.py::test_every_pair_of_statuses_is_allowed_exactly_when_the_table_allows_it",
+    ),
+    "a batch ends with a partition missing": Guard(
+        "executor/sql/end_batches.sql",
+        "AND processed(b) = b.total ",
+        "",
+        BATCHES + "test_with_one_of_its_partitions_missing_a_batch_has_not_ended",
+    ),
+    "an end is judged before the counts are in": Guard(
+        "executor/rules/batch.py",
+        "all_in = standing.counts.processed == standing.counts.total and plan_over",
+        "all_in = plan_over",
+        BATCH_CANCELS + "test_a_cancel_ends_what_waits_tells_what_runs_to_stop_and_ends_the_batch_behind_them",
+    ),
+    "a batch ends twice": Guard(
+        "executor/sql/end_batches.sql",
+        "e.kind = 'batch' AND e.status IN ('running', 'cancelling')\n      AND b.ended_at IS NULL",
+        "e.kind = 'batch' AND e.status <> 'requested'",
+        BATCHES + "test_of_32_executors_that_end_a_batch_one_does",
+    ),
+    "an open batch ends": Guard(
+        "executor/rules/batch.py",
+        "if standing.sealed and all_in:",
+        "if all_in:",
+        BATCHES + "test_an_open_batch_ends_only_when_it_is_sealed",
+    ),
+    "a batch ends over the head of its planning": Guard(
+        "executor/rules/batch.py",
+        "plan_over = standing.plan is None or standing.plan in TERMINAL",
+        "plan_over = True",
+        BATCH_CANCELS + "test_a_planning_that_runs_is_waited_for",
+    ),
+    "a batch that no longer runs hands out partitions": Guard(
+        MOVES,
+        "p.epoch = p_epoch AND p.status = 'running')",
+        "p.epoch = p_epoch)",
+        BATCHES + "test_a_partition_of_a_batch_that_no_longer_runs_is_handed_to_nobody",
+    ),
+    "the planning is counted as a partition": Guard(
+        PARENTS,
+        "WHERE m.parent_id IS NOT NULL AND is_terminal(m.target) AND e.child_key <> '$plan'\n              GROUP BY",
+        "WHERE m.parent_id IS NOT NULL AND is_terminal(m.target)\n              GROUP BY",
+        PLANNING + "test_a_plan_is_made_whole_and_sealed_with_its_last_chunk",
+    ),
+    "an attempt without the fence plans": Guard(
+        PARENTS,
+        "AND e.attempt = p_attempt AND e.worker_id = p_worker AND lease_lives(p_worker)",
+        "AND p_attempt IS NOT NULL AND p_worker IS NOT NULL",
+        PLANNING + "test_an_attempt_without_the_fence_plans_nothing",
+    ),
+    "a partition that is planned twice is let pass": Guard(
+        PARENTS,
+        "IF NOT FOUND OR cardinality(added) < cardinality(p_id) THEN",
+        "IF NOT FOUND THEN",
+        PLANNING + "test_a_key_that_is_there_twice_fails_the_plan_and_names_it",
+    ),
+    "another attempt need not find the same plan": Guard(
+        "worker/planning.py",
+        "hasher.hexdigest() != place.digest",
+        "not place.digest",
+        PLANNING + "test_a_plan_of_another_attempt_must_find_the_same",
+    ),
+    "a batch is added to behind its seal": Guard(
+        PARENTS,
+        "WHERE b.execution_id = p_batch AND b.sealed_at IS NULL AND e.status = 'running' AND e.epoch = b.epoch;",
+        "WHERE b.execution_id = p_batch;",
+        BATCHES + "test_a_partition_that_is_added_before_the_seal_is_counted_and_one_behind_it_refused",
+    ),
+    "an unchanged status leaves the parent where it is": Guard(
+        "executor/handlers/status_changed.py",
+        "            if (parent := _parent(event)) is not None:",
+        "            if (parent := _parent(event)) is not None and verdict is Verdict.BEHIND:",
+        BATCHES + "test_a_status_that_is_there_already_is_not_written_and_drives_the_parent_on",
+    ),
+    "a stale status leaves the parent where it is": Guard(
+        "executor/handlers/status_changed.py",
+        "            if (parent := _parent(event)) is not None:",
+        "            if (parent := _parent(event)) is not None and verdict is not Verdict.STALE:",
+        BATCHES + "test_a_status_that_is_there_already_is_not_written_and_drives_the_parent_on",
+    ),
+    "a person chooses by words that a batch has failed": Guard(
+        ADMISSION,
+        " OR starts_with(p_reason, 'failed: ')",
+        "",
+        BATCH_CANCELS + "test_a_person_who_cancels_does_not_choose_the_end_by_words",
+    ),
+    "a batch that drains stops what runs": Guard(
+        "executor/sql/open_children.sql",
+        "(NOT $3 OR ",
+        "(true OR ",
+        BATCH_CANCELS + "test_with_drain_what_runs_finishes_and_what_waits_does_not_begin",
+    ),
+    "a cancelled batch plans all the same": Guard(
+        "migrations/0004_acceptance.sql",
+        "WHERE p.status <> 'requested' OR p.id = ANY(blocked));",
+        "WHERE false);",
+        BATCH_CANCELS + "test_a_cancel_before_its_batch_plans_nothing",
+    ),
+    "an event of a batch is called back twice": Guard(
+        "executor/handlers/callbacks.py",
+        "    await batch_store.called_back(tx, due)\n",
+        "",
+        CALLBACKS + "test_each_event_starts_its_action_once_with_the_facts_of_its_moment",
     ),
 }
