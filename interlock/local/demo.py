@@ -19,6 +19,7 @@ from interlock.adapters.tap import Repeater, Tap
 from interlock.client import Client
 from interlock.contract.errors import Unavailable
 from interlock.local import demo_job
+from interlock.local.demo_batch import BatchDemonstration
 from interlock.local.demo_measures import Record, measure
 from interlock.local.demo_progress import Scene, view
 from interlock.local.demo_report import publish
@@ -30,7 +31,7 @@ from interlock.settings import Client as Settings
 from interlock.settings import load
 
 if TYPE_CHECKING:
-    from interlock.local.daemons import Daemon
+    from interlock.local.demo_batch_report import Batch
     from interlock.local.demo_job import Runner
     from interlock.local.demo_report import Outcome
     from interlock.local.demo_stage import Stage
@@ -46,8 +47,8 @@ SETTLE_SECONDS: Final = 30.0
 PERIOD: Final = 0.2
 
 
-def main(*, json: bool = False) -> int:
-    """Run the demonstration; the exit code is its verdict: 0 only if every figure is as it must be.
+def main(*, json: bool = False, batch: Batch | None = None) -> int:
+    """Run the demonstration, or that of a batch; the exit code is its verdict: 0 only if all is as it must be.
 
     Outside of a checkout, where there are no examples, it says so and returns 2. Raises Unavailable or Misconfigured.
     """
@@ -55,7 +56,7 @@ def main(*, json: bool = False) -> int:
         say("interlock: the demo works on a checkout, and this is an installed copy: run `./dev demo` in a checkout")
         return 2
     try:
-        return asyncio.run(_session(as_json=json))
+        return asyncio.run(_session(batch, as_json=json))
     except KeyboardInterrupt:
         say("stopped")
         return 128 + signal.SIGINT
@@ -63,7 +64,7 @@ def main(*, json: bool = False) -> int:
         return 128 + signal.SIGTERM
 
 
-async def _session(*, as_json: bool) -> int:
+async def _session(batch: Batch | None, *, as_json: bool) -> int:
     task = asyncio.current_task()
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
@@ -74,7 +75,8 @@ async def _session(*, as_json: bool) -> int:
         amqp_url=settings.amqp_url.get_secret_value() if settings.amqp_url else None,
     )
     async with stack:
-        outcome = await _Demonstration(stack).run()
+        demonstration = _Demonstration(stack) if batch is None else BatchDemonstration(stack, CHECKOUT, batch)
+        outcome = await demonstration.run()
         if not outcome.good:
             kept = tempfile.mkdtemp(prefix="interlock-demo-")
             shutil.copytree(stack.logs, kept, dirs_exist_ok=True)
@@ -90,7 +92,6 @@ class _Demonstration:
         self._stack = stack
         self._traffic = Traffic()
         self._scene = Scene()
-        self._killed: Daemon | None = None
 
     async def run(self) -> Outcome:
         """Set the stage, run the job, let everything come to rest, measure."""
@@ -108,7 +109,7 @@ class _Demonstration:
                 traffic=self._traffic,
                 checksums=checksums,
                 checksums_after=await asyncio.to_thread(demo_job.checksums, files),
-                killed="nobody" if self._killed is None else self._killed.name,
+                killed=", ".join(daemon.name for daemon in stage.killed) or "nobody",
                 seconds=seconds,
             )
             return await measure(stage, client, record)
@@ -122,7 +123,7 @@ class _Demonstration:
                 beside = [
                     tasks.create_task(self._traffic.run(repeater)),
                     tasks.create_task(self._show(stage, runner)),
-                    tasks.create_task(self._watch(stage)),
+                    tasks.create_task(stage.watch()),
                 ]
                 seconds = await self._run_job(stage, runner)
                 self._scene.phase = "settling"
@@ -158,10 +159,7 @@ class _Demonstration:
             await runner.look()
             await asyncio.sleep(PERIOD)
         worker, held = holders[0]
-        # A worker's log names its incarnation.
-        daemon = next(each for each in stage.daemons.workers if str(worker) in each.log.read_text(errors="replace"))
-        self._killed = daemon
-        daemon.kill()
+        daemon = stage.kill(worker)
         say(f"{daemon.name} is killed; it holds {held} naps and whatever else it was just given")
 
     async def _settle(self, stage: Stage, runner: Runner) -> None:
@@ -171,15 +169,6 @@ class _Demonstration:
             told = self._traffic.completed_events >= len(runner.job.submitted) and self._traffic.quiet
             if told and not await stage.ground.waiting() and not await stage.value("slots_held"):
                 return
-            await asyncio.sleep(PERIOD)
-
-    async def _watch(self, stage: Stage) -> None:
-        """Raise Unavailable as soon as a daemon ends that was not killed on purpose."""
-        daemons = (*stage.daemons.executors, *stage.daemons.workers)
-        while True:
-            for daemon in daemons:
-                if daemon is not self._killed and daemon.child.exit_code is not None:
-                    raise Unavailable(f"{daemon.name} ended with exit code {daemon.child.exit_code}: see {daemon.log}")
             await asyncio.sleep(PERIOD)
 
     async def _show(self, stage: Stage, runner: Runner) -> None:
@@ -193,8 +182,6 @@ class _Demonstration:
                 scene.rate = events / seconds if seconds else 0.0
                 scene.done, scene.total = dict(runner.job.done), dict(runner.job.total)
                 scene.events, scene.duplicates = traffic.heard, traffic.injected
-                scene.workers = {
-                    daemon.name: "killed" if daemon is self._killed else "works" for daemon in stage.daemons.workers
-                }
+                scene.workers = stage.standing()
                 shown.show(scene)
                 await asyncio.sleep(PERIOD)

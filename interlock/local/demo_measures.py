@@ -62,7 +62,7 @@ async def measure(stage: Stage, client: Client, record: Record) -> Outcome:
         *(f"{rows} updates of {table} changed nothing" for table, rows in unchanged.items()),
         *(f"an executor said: {line}" for line in loud),
         *(f"wrong result: {line}" for line in wrong),
-        *_broken(examination),
+        *broken(examination),
     )
     return Outcome(figures=figures, complaints=complaints, proof=_proof(figures, record, examination))
 
@@ -76,7 +76,8 @@ def _unfinished(record: Record) -> list[str]:
     return complaints
 
 
-def _broken(examination: Examination) -> list[str]:
+def broken(examination: Examination) -> list[str]:
+    """Say of each row that breaks an invariant which, and how."""
     return [
         f"doctor: {verdict.invariant}: not so: {verdict.sentence}: {row.subject} {row.detail}"
         for verdict in examination.invariants

@@ -40,10 +40,26 @@ class Scene:
         return f"{self.phase} · {workers} · {self.events} events, {self.rate:.0f}/s, {self.duplicates} sent twice"
 
 
+class Shown(Protocol):
+    """What a view needs of a scene: bars by name, as far as they are and as long as they get, and a line below."""
+
+    @property
+    def done(self) -> Mapping[str, int]:
+        """How far each bar is."""
+
+    @property
+    def total(self) -> Mapping[str, int]:
+        """How long each bar gets."""
+
+    @property
+    def summary(self) -> str:
+        """The line below the bars."""
+
+
 class View(Protocol):
     """Whatever can show a scene, as often as it likes."""
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: Shown) -> None:
         """Take in what is new."""
 
 
@@ -53,7 +69,7 @@ class _Lines:
     def __init__(self) -> None:
         self._shown_at = 0.0
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: Shown) -> None:
         if monotonic() - self._shown_at < LINE_SECONDS:
             return
         self._shown_at = monotonic()
@@ -66,10 +82,10 @@ class _Bars:
 
     def __init__(self, live: Live) -> None:
         self._live = live
-        self._progress = Progress(TextColumn("{task.description:>10}"), BarColumn(40), MofNCompleteColumn())
+        self._progress = Progress(TextColumn("{task.description:>14}"), BarColumn(40), MofNCompleteColumn())
         self._bars: dict[str, TaskID] = {}
 
-    def show(self, scene: Scene) -> None:
+    def show(self, scene: Shown) -> None:
         for name, total in scene.total.items():
             bar = self._bars.get(name)
             if bar is None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 LOUD: Final = frozenset({"warning", "error", "critical"})
@@ -33,6 +33,22 @@ MEANING: Final = {
 }
 
 
+class Measured(Protocol):
+    """Figures that can be shown and judged."""
+
+    def values(self) -> Mapping[str, float | str]:
+        """Return the figures by name, in the order in which they are shown."""
+
+    def meaning(self) -> Mapping[str, str]:
+        """Say in words what each figure is."""
+
+    def wanted(self) -> Mapping[str, str]:
+        """Say what each figure must be, in words; those that may be anything are left out."""
+
+    def wrong(self) -> list[str]:
+        """Name the figures that are not as they must be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """What the demo measured; see MEANING."""
@@ -49,6 +65,14 @@ class Figures:
     wrong_results: int
     doctor_violations: int
     seconds: float
+
+    def values(self) -> dict[str, float | str]:
+        """Return the figures by name, in the order in which they are shown."""
+        return asdict(self)
+
+    def meaning(self) -> dict[str, str]:
+        """Say in words what each figure is."""
+        return MEANING
 
     def wanted(self) -> dict[str, str]:
         """Say what each figure must be, in words; those that may be anything are left out."""
@@ -86,7 +110,7 @@ ZEROES: Final = (
 class Outcome:
     """Figures, what else is not as it must be (a sentence each), and the proof to print when nothing is."""
 
-    figures: Figures
+    figures: Measured
     complaints: tuple[str, ...]
     proof: str
 
@@ -118,13 +142,14 @@ def loud_lines(logs: Iterable[Path]) -> list[str]:
 
 def publish(outcome: Outcome, *, as_json: bool) -> None:
     """Write the table, the verdict and, with `as_json`, the figures as one JSON object on the last line."""
-    figures, wrong, wanted = asdict(outcome.figures), outcome.figures.wrong(), outcome.figures.wanted()
+    figures, wrong, wanted = outcome.figures.values(), outcome.figures.wrong(), outcome.figures.wanted()
+    meaning = outcome.figures.meaning()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("figure", "is", "must be", "meaning"):
         table.add_column(heading, justify="right" if heading in {"is", "must be"} else "left")
     for name, value in figures.items():
         table.add_row(
-            name, str(value), wanted.get(name, ""), MEANING[name], style="bold red" if name in wrong else None
+            name, str(value), wanted.get(name, ""), meaning[name], style="bold red" if name in wrong else None
         )
     # A fixed width elsewhere: what reads a pipe need not guess where a cell was folded.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)

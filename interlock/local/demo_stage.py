@@ -5,9 +5,10 @@ Whatever else is in the database and on the broker stays untouched, and nothing 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,6 +16,7 @@ from interlock.adapters import migrations
 from interlock.adapters.postgres import mapped_errors, open_pool
 from interlock.adapters.statements import Statements
 from interlock.adapters.tap import Ground
+from interlock.contract.errors import Unavailable
 from interlock.contract.topology import Topology
 from interlock.local.daemons import Daemons
 
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
 
     from asyncpg import Pool
 
+    from interlock.local.daemons import Daemon
     from interlock.local.stack import Stack
 
 SQL: Final = Statements("interlock.local")
 WORKERS: Final = 2
+PERIOD: Final = 0.2
 # Shorter than the defaults, so that the killed worker's executions need not wait half a minute for another.
 TIMES: Final = {"INTERLOCK_LEASE": "12", "INTERLOCK_RENEW": "1", "INTERLOCK_GUARDIAN": "7", "INTERLOCK_REAPER": "1"}
 # Counts each update that leaves a row as it was. One that sets a status to itself is refused by the schema's own guard.
@@ -57,6 +61,28 @@ class Stage:
     pool: Pool[Any]
     ground: Ground
     daemons: Daemons
+    killed: list[Daemon] = field(default_factory=list)
+
+    def kill(self, worker: UUID) -> Daemon:
+        """Kill the worker with this incarnation, as a crash would, and return it."""
+        # A worker's log names its incarnation.
+        daemon = next(each for each in self.daemons.workers if str(worker) in each.log.read_text(errors="replace"))
+        self.killed.append(daemon)
+        daemon.kill()
+        return daemon
+
+    async def watch(self) -> None:
+        """Raise Unavailable as soon as a daemon ends that was not killed on purpose; does not return before."""
+        daemons = (*self.daemons.executors, *self.daemons.workers)
+        while True:
+            for daemon in daemons:
+                if daemon not in self.killed and daemon.child.exit_code is not None:
+                    raise Unavailable(f"{daemon.name} ended with exit code {daemon.child.exit_code}: see {daemon.log}")
+            await asyncio.sleep(PERIOD)
+
+    def standing(self) -> dict[str, str]:
+        """How the workers stand, by name."""
+        return {each.name: "killed" if each in self.killed else "works" for each in self.daemons.workers}
 
     async def value(self, name: str, *arguments: object) -> int:
         """Return the one number that a statement asks for."""
@@ -92,7 +118,7 @@ async def staged(stack: Stack, checkout: Path) -> AsyncIterator[Stage]:
             logs=stack.logs,
             executors=1,
             workers=WORKERS,
-            env=_environment(topology, checkout),
+            env=_environment(topology, checkout, database_url),
         )
         whole = False
         try:
@@ -106,7 +132,7 @@ async def staged(stack: Stack, checkout: Path) -> AsyncIterator[Stage]:
             await daemons.stop()
 
 
-def _environment(topology: Topology, checkout: Path) -> dict[str, str]:
+def _environment(topology: Topology, checkout: Path, database_url: str) -> dict[str, str]:
     return {
         **TIMES,
         "INTERLOCK_ACTIONS": "",
@@ -115,7 +141,8 @@ def _environment(topology: Topology, checkout: Path) -> dict[str, str]:
         "INTERLOCK_CONCURRENCY": "16",
         "INTERLOCK_LOG": "json",
         "INTERLOCK_LOG_LEVEL": "info",
-        "INTERLOCK_FUNCTIONS": "examples.symbols",
+        "INTERLOCK_FUNCTIONS": "examples.symbols,examples.bi",
+        "BI_DATABASE_URL": database_url,
         "INTERLOCK_HTTP_ALLOW": "127.0.0.1",
         "PYTHONPATH": str(checkout),
     }

@@ -50,6 +50,31 @@ async def test_every_figure_of_the_demonstration_is_as_it_must_be() -> None:
     assert "is killed" in run.stderr
 
 
+BATCH = [*DEMO, "--batch", "--users", "12", "--days", "15"]
+
+
+@pytest.mark.timeout(SECONDS + 20)
+@pytest.mark.usefixtures("server_url", "amqp_url")
+async def test_every_total_of_the_demonstrated_batch_is_right_although_a_worker_was_killed() -> None:
+    run = await asyncio.to_thread(subprocess.run, BATCH, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    figures = json.loads(run.stdout.splitlines()[-1])
+    skipped = figures.pop("skipped")
+    assert 0 < skipped < 60
+    assert figures.pop("seconds") > 0
+    assert figures == {
+        "partitions": 180,
+        "status": "completed",
+        "completed": 180 - skipped,
+        "failed": 0,
+        "wrong_totals": 0,
+        "counter_drift": 0,
+        "lost": 0,
+        "doctor_violations": 0,
+    }
+    assert "is killed" in run.stderr
+
+
 def environments_with(mark: str) -> list[dict[str, str]]:
     """Return the environments of all processes that mention `mark` in theirs."""
     found = []

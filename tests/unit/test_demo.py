@@ -6,11 +6,14 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from examples.symbols import count
 from interlock.adapters.tap import Heard
+from interlock.local import demo_batch_report
+from interlock.local.demo_batch_report import BatchFigures
 from interlock.local.demo_job import checksums, files_of, symbols
 from interlock.local.demo_report import ZEROES, Figures, Outcome, loud_lines, publish
 from interlock.local.demo_traffic import Traffic
@@ -29,6 +32,38 @@ GOOD = Figures(
     doctor_violations=0,
     seconds=9.5,
 )
+
+
+GOOD_BATCH = BatchFigures(
+    partitions=10,
+    status="completed",
+    completed=8,
+    skipped=2,
+    failed=0,
+    wrong_totals=0,
+    counter_drift=0,
+    lost=0,
+    doctor_violations=0,
+    seconds=3.0,
+)
+
+
+def test_figures_of_a_batch_that_are_as_they_must_be_prove_it() -> None:
+    assert GOOD_BATCH.wrong() == []
+    assert GOOD_BATCH.meaning().keys() == GOOD_BATCH.values().keys()
+
+
+@pytest.mark.parametrize("name", demo_batch_report.ZEROES)
+def test_a_single_one_where_a_batch_may_have_none_is_no_proof(name: str) -> None:
+    changed: dict[str, Any] = {name: 1}
+    assert replace(GOOD_BATCH, **changed).wrong() == [name]
+
+
+def test_a_batch_that_ended_otherwise_or_did_not_count_all_is_no_proof() -> None:
+    assert replace(GOOD_BATCH, status="partial").wrong() == ["status"]
+    assert replace(GOOD_BATCH, completed=7).wrong() == ["completed"]
+    assert replace(GOOD_BATCH, completed=10, skipped=0).wrong() == ["skipped"]
+    assert replace(GOOD_BATCH, completed=0, skipped=10).wrong() == ["completed"]
 
 
 def test_figures_that_are_as_they_must_be_prove_it() -> None:
