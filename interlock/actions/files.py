@@ -36,6 +36,15 @@ def load(folder: Path) -> list[Definition]:
     return definitions
 
 
+def load_file(path: Path) -> list[Definition]:
+    """Return the definitions in one file. Raises InvalidDefinition as `load` does."""
+    definitions, located = _read(path)
+    problems = [f"{path}:{line}: {problem}" for line, problem in sorted(located, key=lambda each: each.line)]
+    if problems := problems + repeats(definitions):
+        raise InvalidDefinition("\n".join(problems))
+    return definitions
+
+
 def _read(path: Path) -> tuple[list[Definition], list[Located]]:
     try:
         content = path.read_bytes()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer  # noqa: TC002 - Typer reads the annotation
 
 from interlock.cli import output
+from interlock.cli.executions import PLAN, child_of
 from interlock.cli.screen import Watch, watched
 from interlock.cli.session import Id, Json, with_client
 from interlock.client.ids import short
@@ -37,7 +38,8 @@ def explain(ctx: typer.Context, execution: Id, *, watch: Watch = False, json: Js
 
 
 def _print(found: Explanation) -> None:
-    output.line(f"{short(found.id)} {found.action} is {found.status}: {found.sentence}")
+    what = "the planning" if found.child_key == PLAN else found.action
+    output.line(f"{short(found.id)} {what} is {found.status}: {found.sentence}")
     output.line("")
     output.fields({name: value for name, value in _facts(found).items() if value is not None})
     if found.holders:
@@ -51,6 +53,7 @@ def _print(found: Explanation) -> None:
 def _facts(found: Explanation) -> dict[str, object]:
     key, pool = found.key, found.pool
     return {
+        **child_of(found.parent_id, found.child_key),
         "reason": found.reason,
         "since": output.ago(found.since),
         "until": found.until and f"{output.ago(found.until)}",

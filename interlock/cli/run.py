@@ -102,8 +102,8 @@ async def _run(client: Client, wish: Wish) -> int:
     Schema(schema).check(wanted)
     request = {"action": wish.action, "params": wanted, **wish.extras}
     answers = await client.submit([request] * wish.count)
-    ids = [identity for answer in answers if (identity := _accepted(answer)) is not None]
-    for problem in _problems(answers):
+    ids = [identity for answer in answers if (identity := accepted(answer)) is not None]
+    for problem in problems(answers):
         output.say(f"interlock: {problem}")
     if wish.wait and ids:
         return max(await _wait(client, ids, wish), int(len(ids) < len(answers)))
@@ -114,18 +114,21 @@ async def _run(client: Client, wish: Wish) -> int:
 async def _registered(client: Client, name: str) -> Registered:
     known = {each.name: each for each in await client.actions_list() if each.withdrawn_at is None}
     if name not in known:
+        if name in {each.name for each in await client.batches_list() if each.withdrawn_at is None}:
+            raise UnknownAction(f"{name!r} is a batch: `interlock batch run {name}`")
         hint = did_you_mean(name, known) or "; `interlock actions list` shows what is"
         raise UnknownAction(f"action {name!r} is not registered{hint}")
     return known[name]
 
 
-def _accepted(answer: Answer) -> UUID | None:
+def accepted(answer: Answer) -> UUID | None:
+    """Return the execution that a request led to, None where it was refused."""
     if answer.error is not None or answer.refused is not None:
         return None
     return answer.id if answer.accepted else answer.existing
 
 
-def _problems(answers: Sequence[Answer]) -> list[str]:
+def problems(answers: Sequence[Answer]) -> list[str]:
     """Return a line for each thing that went wrong, and for how many."""
     refused: dict[str, list[UUID | None]] = {}
     lines: dict[str, None] = {}

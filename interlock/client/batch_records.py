@@ -111,3 +111,25 @@ class Added:
 
     added: tuple[str, ...]
     known: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenShare:
+    """Partitions of one status that a restart would take: how many, and the first ten keys."""
+
+    status: Status
+    partitions: int
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What a restart would take, by status; `unknown` are keys that were asked for and that no partition has."""
+
+    shares: tuple[ChosenShare, ...]
+    unknown: tuple[str, ...]
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions a restart would take."""
+        return sum(share.partitions for share in self.shares)

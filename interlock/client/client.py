@@ -20,7 +20,7 @@ from interlock.adapters import migrations
 from interlock.adapters.faults import reached
 from interlock.adapters.postgres import mapped_errors, open_pool
 from interlock.client import batch_registry, pools, queues, registry, store
-from interlock.client.batches import Batches
+from interlock.client.batch_finds import FoundBatches
 from interlock.client.cancels import Cancels
 from interlock.client.doctor import examine
 from interlock.client.explain import explain
@@ -61,7 +61,7 @@ class Client(Cancels):
         super().__init__(pool, f"/client/{uuid7()}")
         self.poison = PoisonMessages(pool)
         self.workers = Workers(pool)
-        self.batches = Batches(pool, self._actor)
+        self.batches = FoundBatches(pool, self._actor)
         self._catalog = Catalog()
 
     @classmethod
@@ -146,12 +146,16 @@ class Client(Cancels):
         status: Collection[Status] = (),
         action: str | None = None,
         tag: str | None = None,
+        roots: bool = False,
         limit: int = 50,
         cursor: UUID | None = None,
     ) -> Page:
-        """Executions that pass every filter, newest first; `cursor` is that of the page before."""
+        """Executions that pass every filter, newest first; `cursor` is that of the page before.
+
+        With `roots` the children of others are left out: the partitions of batches, and their planning.
+        """
         found = await self._patiently(
-            store.listed, before=cursor, statuses=status, action=action, tag=tag, limit=limit + 1
+            store.listed, before=cursor, statuses=status, action=action, tag=tag, roots=roots, limit=limit + 1
         )
         items = tuple(found[:limit])
         return Page(items=items, cursor=items[-1].id if len(found) > limit else None)

@@ -58,7 +58,7 @@ async def explain(tx: Tx, identity: UUID) -> Explanation:
 
 
 def _told(row: Row, reason: Reason, sentence: str, **facts: Any) -> Explanation:  # noqa: ANN401 - fields of the record
-    same = {name: row[name] for name in ("id", "action")}
+    same = {name: row[name] for name in ("id", "action", "parent_id", "child_key")}
     return Explanation(**same, status=Status(row["status"]), reason=reason, sentence=sentence, **facts)
 
 
@@ -69,7 +69,9 @@ def _unexplained(row: Row, what: str) -> Unexplained:
 async def _in_flight(tx: Tx, row: Row) -> Explanation:
     if row["kind"] != "action":
         reason = Reason.RUNNING if row["status"] == Status.RUNNING else Reason.CANCELLING
-        return _told(row, reason, "its children move it", since=row["moved_at"])
+        batch = await tx.fetchrow(SQL["batch"], row["id"])
+        sentence = "its children move it" if batch is None else reasons.batch(dict(batch))
+        return _told(row, reason, sentence, since=row["moved_at"])
     if not row["in_flight"]:
         raise _unexplained(row, "is not in flight")
     pool = await _pool(tx, row)

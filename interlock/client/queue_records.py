@@ -135,7 +135,8 @@ class Explanation:
     `since`: when it came there. `until`: when that ends by itself (a time, a rate, a lease). `position` is its place in
     its lane, from 1; `ahead` counts those that wait for the same key and go first. `holders` are the first 20 of
     `holders_total` that hold a slot of `key`; `also_full` are other keys of it that have no room. `first` is the
-    execution that room is kept for. What does not belong to the reason is None or empty.
+    execution that room is kept for. What does not belong to the reason is None or empty. A partition has its batch
+    as `parent_id` and its key as `child_key`.
     """
 
     id: UUID
@@ -154,3 +155,5 @@ class Explanation:
     holders_total: int = 0
     pool: PoolState | None = None
     worker_id: UUID | None = None
+    parent_id: UUID | None = None
+    child_key: str | None = None

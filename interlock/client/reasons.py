@@ -6,7 +6,10 @@ import shlex
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from interlock.client.ids import short
 from interlock.client.queue_records import Count, Reason
+from interlock.contract.batches import COUNTED
+from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,6 +114,21 @@ def in_flight(row: Mapping[str, Any], pool: PoolState) -> tuple[Reason, str]:
     if row["status"] == "running":
         return Reason.RUNNING, f"attempt {row['attempt']} runs on {worker}; {lease}"
     return Reason.CANCELLING, f"was told to stop ({row['cancel_reason']}), and {worker} has not ended it yet; {lease}"
+
+
+def batch(row: Mapping[str, Any]) -> str:
+    """Return the sentence of a batch that has not ended: its partitions move it."""
+    done, made = sum(row[name] for name in COUNTED), row["made"]
+    in_flight = row["scheduled"] + row["running"]
+    more = f"`interlock batch show {short(row['id'])}` tells more"
+    if row["status"] == Status.CANCELLING:
+        return f"is being cancelled: {made - done:,} of {made:,} partitions have not ended yet; {more}"
+    if not row["planned"]:
+        return f"is being planned, {made:,} partitions so far; {more}"
+    if not row["sealed"] and done == made:
+        return f"all of {made:,} partitions have ended, and more may come: `interlock batch seal {short(row['id'])}`"
+    waiting = max(0, made - done - in_flight)
+    return f"{done:,} of {made:,} partitions have ended, {in_flight:,} are in flight, {waiting:,} wait; {more}"
 
 
 def ended(row: Mapping[str, Any]) -> str:

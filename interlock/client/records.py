@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """One line of a list. `error` is `{"class", "message", …}`; times are aware, None where it has not happened."""
+    """One line of a list. `error` is `{"class", "message", …}`; times are aware, None where it has not happened.
+
+    `kind` is action or batch. A partition has its batch as `parent_id` and its key as `child_key`; the planning of a
+    batch is its child `$plan`.
+    """
 
     id: UUID
     status: Status
@@ -29,6 +33,9 @@ class Summary:
     pool: str
     priority: int
     tags: tuple[str, ...]
+    kind: str
+    parent_id: UUID | None
+    child_key: str | None
     error: dict[str, JsonValue] | None
     not_before: datetime | None
     requested_at: datetime
@@ -45,8 +52,8 @@ class Execution(Summary):
     losses: int
     moves: int
     epoch: int
-    parent_id: UUID | None
     root_id: UUID
+    superseded_by: UUID | None
     worker_id: UUID | None
     params: dict[str, JsonValue]
     result: JsonValue

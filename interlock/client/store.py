@@ -52,10 +52,17 @@ async def find(tx: Tx, fragment: Fragment, most: int) -> list[UUID]:
 
 
 async def listed(
-    tx: Tx, *, before: UUID | None, statuses: Collection[Status], action: str | None, tag: str | None, limit: int
+    tx: Tx,
+    *,
+    before: UUID | None,
+    statuses: Collection[Status],
+    action: str | None,
+    tag: str | None,
+    roots: bool,
+    limit: int,
 ) -> list[Summary]:
-    """Executions behind `before`, newest first. No statuses: any."""
-    rows = await tx.fetch(SQL["list"], before, [str(s) for s in statuses] or None, action, tag, limit)
+    """Executions behind `before`, newest first. No statuses: any. `roots`: none that have a parent."""
+    rows = await tx.fetch(SQL["list"], before, [str(s) for s in statuses] or None, action, tag, limit, roots)
     return [Summary(**_summary(row)) for row in rows]
 
 

@@ -1,6 +1,6 @@
 -- One execution with everything of its own that can hold it: its place in flight, its worker's lease, the time at which it
 -- enters its lane, and its place there.
-SELECT e.id, e.kind, e.action, e.status::text AS status, e.attempt, e.failures, e.pool, e.worker_id, e.seq, e.lane_id,
+SELECT e.id, e.kind, e.action, e.parent_id, e.child_key, e.status::text AS status, e.attempt, e.failures, e.pool, e.worker_id, e.seq, e.lane_id,
        e.cancel_reason, e.error ->> 'message' AS error, e.not_before, e.paused_at, m.at AS moved_at,
        now() AS now, f.execution_id IS NOT NULL AS in_flight, w.lease_expires_at, w.ended_at AS worker_ended_at,
        t.due AS enters_at, n.since AS waits_since, l.priority, l.head_seq, l.parked_on, l.place
