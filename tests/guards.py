@@ -989,9 +989,9 @@ GUARDS = {
         BATCH_CANCELS + "test_a_cancel_before_its_batch_plans_nothing",
     ),
     "an event of a batch is called back twice": Guard(
-        "executor/handlers/callbacks.py",
-        "    await batch_store.called_back(tx, due)\n",
-        "",
-        CALLBACKS + "test_each_event_starts_its_action_once_with_the_facts_of_its_moment",
+        "interlock/acceptance/partitions.py",
+        'identity = child_id(batch, epoch, f"$notify/{event}")',
+        'identity = __import__("uuid_utils.compat", fromlist=["uuid7"]).uuid7()',
+        CALLBACKS + "test_an_executor_that_dies_before_it_notes_a_call_makes_no_second_one",
     ),
 }
