@@ -914,7 +914,7 @@ GUARDS = {
         "executor/rules/batch.py",
         "if standing.sealed and all_in:",
         "if all_in:",
-        BATCHES + "test_an_open_batch_ends_only_when_it_is_sealed",
+        "tests/unit/test_batch_rule.py::test_a_batch_of_which_something_can_come_rests",
     ),
     "a batch ends over the head of its planning": Guard(
         "executor/rules/batch.py",
@@ -993,5 +993,11 @@ GUARDS = {
         'identity = child_id(batch, epoch, f"$notify/{event}")',
         'identity = __import__("uuid_utils.compat", fromlist=["uuid7"]).uuid7()',
         CALLBACKS + "test_an_executor_that_dies_before_it_notes_a_call_makes_no_second_one",
+    ),
+    "somebody who judged wrongly ends an open batch": Guard(
+        "executor/sql/end_batches.sql",
+        " AND (b.sealed_at IS NOT NULL OR e.status = 'cancelling')",
+        "",
+        BATCHES + "test_an_open_batch_ends_only_when_it_is_sealed",
     ),
 }

@@ -169,6 +169,8 @@ async def test_an_open_batch_ends_only_when_it_is_sealed(world: World) -> None:
     made = await open_batch(world, 1)
     await end(world, *made.partitions)
     assert (await drives(world, made.id)).ended == []
+    forged = batch_store.BatchEnd(id=made.id, epoch=1, target=Status.COMPLETED, result="{}", error=None, reason=None)
+    assert await batch_store.end_batches(world.tx, [forged], ACTOR) == ([], [])
     assert await seal(world, made.id)
     assert not await seal(world, made.id)
     assert (await drives(world, made.id)).ended == [made.id]
