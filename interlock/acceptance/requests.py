@@ -158,7 +158,8 @@ def _accepted_batch(request: Request, digest: bytes, entry: BatchEntry) -> Candi
         total_timeout=batch.deadline,
         idempotency_key=request.idempotency_key,
         error=None,
-        batch=batch.canonical(),
+        # As it was asked for: its partitions and whatever plans it again go by what is pinned.
+        batch=batch.model_copy(update={"pool": pool, "priority": priority}).canonical(),
         plan=None if batch.partition is None else plan,
     )
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
@@ -23,8 +24,6 @@ from tests.world import ACTOR, fresh_id, request
 from worker import store as worker_store
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from tests.world import World
 
 
@@ -308,3 +307,13 @@ async def test_a_status_that_is_there_already_is_not_written_and_drives_the_pare
     assert metrics.writes_skipped._value.get() == attempt  # noqa: SLF001 - prometheus has no reader of its own
     await manager(world.tx, [told(world, made.id, made.partitions[0], attempt)])
     assert [m["target"] for m in await moves(world, made.id)] == ["requested", "running", "completed"]
+
+
+async def test_the_priority_and_the_pool_of_a_request_are_those_of_all_of_the_batch(world: World) -> None:
+    wanted = request("cut", definition={"run": {"action": "job"}, "sealed": False}, priority=7, pool="gpu")
+    assert (await world.accept(wanted)).answers[0].accepted
+    batch = UUID(wanted["id"])
+    (partition,) = await add(world, batch, ["a"])
+    assert await world.tx.fetchval("SELECT priority FROM execution WHERE id = $1", partition) == 7
+    pinned = json.loads(await world.tx.fetchval("SELECT definition::text FROM batch WHERE execution_id = $1", batch))
+    assert (pinned["priority"], pinned["pool"]) == (7, "gpu")
