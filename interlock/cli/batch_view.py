@@ -59,8 +59,12 @@ def bar(state: BatchState, width: int = BAR) -> Text:
 
 def progress(state: BatchState) -> str:
     """Return how far a batch is: `42 %, 42 of 100`; of an open one, or one that plans still, what is known."""
+    if state.status in TERMINAL and state.total is None:
+        return f"ended with {state.processed:,} of {state.made:,} made so far"
+    if not state.planned:
+        return f"being planned, {state.made:,} so far"
     if state.total is None:
-        return f"{state.processed:,} of {state.made:,} so far"
+        return f"{state.processed:,} of {state.made:,} so far" if state.made else "nothing to do so far"
     return f"{state.percent} %, {state.processed:,} of {state.total:,}"
 
 
@@ -155,7 +159,9 @@ def facts(state: BatchState) -> dict[str, object]:
         "status": state.status,
         "progress": progress(state),
         "partitions": counted(state),
-        "open for more": None if state.sealed or state.status in TERMINAL else "until `interlock batch seal`",
+        "open for more": None
+        if state.sealed or not state.planned or state.status in TERMINAL
+        else "until `interlock batch seal`",
         "rate": None if state.rate is None else _rate(state.rate),
         "to go": None
         if state.eta_seconds is None or state.status in TERMINAL

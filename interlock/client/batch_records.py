@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class BatchState:
     """One batch. `made` partitions are there so far; `total` is None until no more can come.
 
-    The counts by status, what is in flight and what waits add up to `made`. `percent` is rounded down, and 100 only
-    when the batch has ended. `rate` is partitions per second, `eta_seconds` None where nothing moves. `stalled_since`
-    and `stalled_reason` say since when, and what it waits for.
+    `planned` says that its plan is whole, `sealed` that no more can come. The counts by status, what is in flight and
+    what waits add up to `made`. `percent` is rounded down, and 100 only when the batch has ended. `rate` is partitions
+    per second, `eta_seconds` None where nothing moves. `stalled_since` and `stalled_reason` say since when, and what it
+    waits for.
     """
 
     id: UUID
@@ -28,6 +29,7 @@ class BatchState:
     status: Status
     epoch: int
     params: dict[str, JsonValue]
+    planned: bool
     sealed: bool
     made: int
     total: int | None

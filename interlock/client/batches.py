@@ -218,7 +218,7 @@ async def _state(tx: Tx, identity: UUID) -> BatchState:
     eta = (total - processed) / rate if moving and rate and total is not None else None
     same = "id name epoch sealed made scheduled running max_parallel cancel_reason requested_at started_at finished_at"
     return BatchState(
-        **{name: row[name] for name in (*same.split(), *COUNTED)},
+        **{name: row[name] for name in (*same.split(), *COUNTED, "planned")},
         status=status,
         params=orjson.loads(row["params"]),
         total=total,

@@ -125,6 +125,9 @@ def batch(row: Mapping[str, Any]) -> str:
         return f"is being cancelled: {made - done:,} of {made:,} partitions have not ended yet; {more}"
     if not row["planned"]:
         return f"is being planned, {made:,} partitions so far; {more}"
+    if not row["sealed"] and not made:
+        number = short(row["id"])
+        return f"has no partitions yet: `interlock batch add {number}`, or `interlock batch seal {number}` if none come"
     if not row["sealed"] and done == made:
         return f"all of {made:,} partitions have ended, and more may come: `interlock batch seal {short(row['id'])}`"
     waiting = max(0, made - done - in_flight)

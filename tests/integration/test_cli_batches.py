@@ -313,7 +313,7 @@ async def test_a_run_that_waits_tells_how_it_ended(world: World) -> None:
     process = await started(world, "batch", "run", "nightly", "-p", "upto=3", "--wait")
     assert process.stdout is not None
     async with asyncio.timeout(30):
-        identity = UUID((await process.stdout.readline()).decode())
+        identity = UUID((await process.stdout.readline()).decode().strip())
         async with Client.connect(world.url) as client:
             await client.batches.cancel(identity)
 
@@ -395,7 +395,7 @@ async def test_a_restart_takes_what_failed_and_leaves_the_rest(world: World, int
         (("key=1",), ["1"]),
         (("failed", "keys=0,3"), ["3"]),
         (("completed",), ["0"]),
-        (("abandoned", "cancelled"), ["3"]),
+        (("timed_out", "cancelled"), ["3"]),
     ],
 )
 async def test_a_dry_run_shows_what_a_restart_takes_and_changes_nothing(
@@ -407,7 +407,7 @@ async def test_a_dry_run_shows_what_a_restart_takes_and_changes_nothing(
         made.partitions[1:3], [error("no user 7", "aaaa"), error("no user 8", "aaaa")], strict=True
     ):
         await end(world, identity, target="failed", **fields)
-    await end(world, made.partitions[3], target="abandoned" if "abandoned" in only else "failed", **error("x", "bbbb"))
+    await end(world, made.partitions[3], target="timed_out" if "timed_out" in only else "failed", **error("x", "bbbb"))
     await drives(world, made.id)
     words = [word for each in only for word in ("--only", each)]
     told = json.loads((await interlock("batch", "restart", made.id, *words, "--dry-run", "--json")).out)

@@ -45,7 +45,7 @@ def small(**fields: object) -> Batch:
 
 def test_every_yaml_example_loads(tmp_path: Path) -> None:
     names = [batch.name for batch in batches(tmp_path)]
-    assert names == ["bi-date-update", "pictures", "mirror", "import", "nightly", "weekly"]
+    assert names == ["bi-date-update", "pictures", "mirror", "import", "nightly", "weekly", "crawl"]
 
 
 def test_every_example_is_cut_as_shown(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_the_tables_name_every_field() -> None:
 
 
 def test_the_page_names_every_event_and_all_that_a_notification_sees() -> None:
-    text = PAGE.partition("## Notify")[2].partition("## When")[0]
+    text = PAGE.partition("## Notify")[2].partition("\n## ")[0]
     named = re.findall(r"`(\w+)`", text.rpartition("```")[2])
     *events, batch = named[: named.index("batch") + 1]
     for event in events:
