@@ -196,7 +196,7 @@ class BatchDemonstration:
 
 async def _until(client: Client, identity: UUID, reached: Callable[[BatchState], bool]) -> None:
     while True:
-        if reached(await client.batches.get(identity)):
+        if has_come_to(await client.batches.get(identity)):
             return
         await asyncio.sleep(PERIOD)
 
