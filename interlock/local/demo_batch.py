@@ -194,7 +194,7 @@ class BatchDemonstration:
         return Outcome(figures=figures, complaints=tuple(complaints), proof=proof)
 
 
-async def _until(client: Client, identity: UUID, reached: Callable[[BatchState], bool]) -> None:
+async def _until(client: Client, identity: UUID, has_come_to: Callable[[BatchState], bool]) -> None:
     while True:
         if has_come_to(await client.batches.get(identity)):
             return
