@@ -13,7 +13,7 @@ import orjson
 from executor import batch_store, store
 from executor.handlers.callbacks import call_back
 from executor.handlers.outgoing import Outgoing
-from executor.rules.batch import Deed, Standing, Step, next_step
+from executor.rules.batch import FAILED, Deed, Standing, Step, next_step
 from executor.rules.partition import Counts
 from interlock.adapters.logs import get_logger
 from interlock.contract.batches import Batch
@@ -87,7 +87,7 @@ def _end(standing: Standing, step: Step) -> batch_store.BatchEnd:
     error = None
     if step.target in (Status.FAILED, Status.TIMED_OUT):
         failed = standing.counts.failures
-        message = step.reason or f"{failed} of {standing.counts.total} partitions failed"
+        message = (step.reason or f"{failed} of {standing.counts.total} partitions failed").removeprefix(FAILED)
         error = orjson.dumps({"class": str(step.target), "message": message}).decode()
     return batch_store.BatchEnd(
         id=standing.id,
