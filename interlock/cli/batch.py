@@ -55,7 +55,7 @@ class Wish:
 
 def run(  # noqa: PLR0913 - one argument per option
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The name of a registered batch.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The name of a registered batch.")] = None,
     *,
     file: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A definition that is not registered: YAML with one batch.")

@@ -60,7 +60,8 @@ def bar(state: BatchState, width: int = BAR) -> Text:
 def progress(state: BatchState) -> str:
     """Return how far a batch is: `42 %, 42 of 100`; of an open one, or one that plans still, what is known."""
     if state.status in TERMINAL and state.total is None:
-        return f"ended with {state.processed:,} of {state.made:,} made so far"
+        why = "nobody sealed it" if state.planned else "its plan was never finished"
+        return f"{state.processed:,} of {state.made:,}; {why}"
     if not state.planned:
         return f"being planned, {state.made:,} so far"
     if state.total is None:
@@ -196,7 +197,7 @@ def failure_rows(failures: Sequence[FailureGroup]) -> list[tuple[object, ...]]:
 
 def ways_back(state: BatchState, failures: Sequence[FailureGroup]) -> list[str]:
     """Return the commands that make again what did not complete of an ended batch."""
-    if state.status not in TERMINAL:
+    if state.status not in TERMINAL or not state.planned:
         return []
     command = f"interlock batch restart {short(state.id)}"
     failed = state.failed + state.timed_out + state.abandoned

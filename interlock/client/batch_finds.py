@@ -41,6 +41,8 @@ class FoundBatches(Batches):
         state = await self.get(identity)
         if state.status not in TERMINAL:
             raise NotRestartable(f"batch {identity} is {state.status}: cancel it, or wait for its end")
+        if not state.planned:
+            raise NotRestartable(f"the plan of batch {identity} was never finished: start a new one")
         statuses = CHOSEN if choice is None else choice.statuses
         keys = choice.keys if choice else None
         errors = choice.errors if choice else None

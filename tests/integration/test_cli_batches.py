@@ -501,6 +501,25 @@ async def test_a_batch_that_plans_is_not_sealed_by_hand(world: World, interlock:
     assert said == (1, f"{short(identity)} is still being planned; seal it when it is not\n", "")
 
 
+@pytest.mark.usefixtures("nightly")
+@pytest.mark.parametrize("words", [(), ("--dry-run",)])
+async def test_a_batch_whose_plan_was_never_finished_is_not_restarted(
+    world: World, interlock: Interlock, words: tuple[str, ...]
+) -> None:
+    await interlock("batch", "run", "nightly", "-p", "upto=3")
+    (identity,) = await batches_of(world)
+    await interlock("batch", "cancel", identity)
+
+    async def over() -> bool:
+        await drives(world, identity)
+        return await world.statuses([identity]) == ["cancelled"]
+
+    await eventually(over)
+    said = await interlock("batch", "restart", identity, *words)
+    assert (said.code, said.out) == (1, "")
+    assert said.err == f"interlock: the plan of batch {identity} was never finished: start a new one\n"
+
+
 async def test_list_leaves_partitions_out_unless_they_are_asked_for(world: World, interlock: Interlock) -> None:
     made = await sealed_batch(world, 2)
     said = await interlock("list")

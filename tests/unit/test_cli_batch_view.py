@@ -95,7 +95,8 @@ def test_a_bar_has_the_share_of_each_status_and_always_its_width() -> None:
         ({"total": None, "made": 3, "completed": 1}, "1 of 3 so far"),
         ({"total": None, "made": 0}, "nothing to do so far"),
         ({"total": None, "made": 5000, "planned": False}, "being planned, 5,000 so far"),
-        ({"total": None, "made": 3, "cancelled": 3, "status": Status.CANCELLED}, "ended with 3 of 3 made so far"),
+        ({"total": None, "made": 3, "cancelled": 3, "status": Status.CANCELLED}, "3 of 3; nobody sealed it"),
+        ({"total": None, "planned": False, "status": Status.FAILED}, "0 of 0; its plan was never finished"),
     ],
 )
 def test_how_far_a_batch_is_says_only_what_is_known(fields: dict[str, Any], text: str) -> None:
@@ -139,6 +140,10 @@ def test_many_kinds_of_failures_and_long_messages_are_cut() -> None:
 @pytest.mark.parametrize("status", sorted(set(Status) - TERMINAL))
 def test_a_batch_that_goes_on_is_not_to_be_restarted(status: Status) -> None:
     assert view.ways_back(state(failed=1, status=status), [group(1)]) == []
+
+
+def test_a_batch_whose_plan_was_never_finished_is_not_to_be_restarted() -> None:
+    assert view.ways_back(state(total=None, cancelled=1, planned=False, status=Status.FAILED), []) == []
 
 
 def test_the_ways_back_are_those_that_would_choose_something() -> None:
