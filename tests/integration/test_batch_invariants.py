@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from executor import store as executor_store
+from executor import batch_store
 from interlock.acceptance.catalog import Catalog
 from interlock.adapters.postgres import open_pool
 from interlock.client.batch_records import Choice
@@ -314,10 +314,10 @@ class BatchesUnderWay(RuleBasedStateMachine):
                 "SELECT b.*, processed(b) = total AS whole FROM batch b WHERE execution_id = $1", identity
             )
             if not row["whole"]:
-                forged = executor_store.BatchEnd(
+                forged = batch_store.BatchEnd(
                     id=identity, epoch=row["epoch"], target=Status.COMPLETED, result="{}", error=None, reason=None
                 )
-                assert self.wait(executor_store.end_batches(self.executor().tx, [forged], ACTOR)) == ([], [])
+                assert self.wait(batch_store.end_batches(self.executor().tx, [forged], ACTOR)) == ([], [])
 
     @rule()
     def reconcile(self) -> None:
