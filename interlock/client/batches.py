@@ -212,7 +212,7 @@ async def _state(tx: Tx, identity: UUID) -> BatchState:
     processed = sum(row[name] for name in COUNTED)
     total = row["made"] if row["sealed"] else None
     in_flight = row["scheduled"] + row["running"]
-    rate = _rate(row, processed)
+    rate = _rate(row, processed - row["kept"])
     stalled = _stalled(row, status, in_flight)
     moving = status not in TERMINAL and total is not None and stalled is None
     eta = (total - processed) / rate if moving and rate and total is not None else None
@@ -239,15 +239,15 @@ def _percent(processed: int, total: int | None, *, ended: bool) -> int:
     return 0 if not total else min(99, math.floor(100 * processed / total))
 
 
-def _rate(row: Record, processed: int) -> float | None:
+def _rate(row: Record, done: int) -> float | None:
     """Partitions per second: of the last minutes where its key counts them, else since the start."""
     if row["started_at"] is None:
         return None
     lasted = ((row["finished_at"] or row["now"]) - row["started_at"]).total_seconds()
-    if row["recent"] and row["finished_at"] is None:
+    if row["recent"] and done > 0 and row["finished_at"] is None:
         into_minute: float = row["now"].second + row["now"].microsecond / 1e6
-        return float(row["recent"] / min(lasted, (RATE_MINUTES - 1) * 60 + into_minute))
-    return float(processed / lasted) if processed and lasted > 0 else None
+        return float(min(row["recent"], done) / min(lasted, (RATE_MINUTES - 1) * 60 + into_minute))
+    return float(done / lasted) if done > 0 and lasted > 0 else None
 
 
 def _stalled(row: Record, status: Status, in_flight: int) -> datetime | None:

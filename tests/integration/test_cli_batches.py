@@ -379,6 +379,9 @@ async def test_a_restart_takes_what_failed_and_leaves_the_rest(world: World, int
     said = await interlock("batch", "partitions", made.id, "--superseded", "--status", "failed")
     assert said.out.splitlines()[0].split()[5:8] == ["epoch", "superseded", "by"]
     assert len(said.out.splitlines()) == 3
+    # What had ended before is no progress of the new epoch.
+    told = json.loads((await interlock("batch", "show", made.id, "--json")).out)["batch"]
+    assert (told["completed"], told["rate"], told["eta_seconds"]) == (1, None, None)
     again = await interlock("batch", "restart", short(made.id))
     assert again.code == 1
     assert "is running: cancel it, or wait for its end" in again.err

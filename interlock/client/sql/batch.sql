@@ -1,7 +1,9 @@
--- A batch as it stands: its counts, what of it is in flight, its live key, and what it got done in the last five minutes.
+-- A batch as it stands: its counts (`kept` are the partitions that a restart left as they had ended), what of it is in
+-- flight, its live key, and what it got done in the last five minutes.
 SELECT e.id, e.action AS name, e.status::text AS status, e.epoch, e.params::text AS params, e.error::text AS error,
        e.cancel_reason, e.requested_at, e.started_at, e.finished_at, now() AS now, b.definition::text AS definition,
        b.total AS made, b.completed, b.partial, b.failed, b.timed_out, b.cancelled, b.abandoned, b.skipped,
+       CASE WHEN b.epoch > 1 THEN b.total - b.plan_cursor ELSE 0 END AS kept,
        b.sealed_at IS NOT NULL AS sealed, b.planned_at IS NOT NULL AS planned, p.status::text AS plan_status,
        greatest(b.progressed_at, b.planned_at, e.started_at) AS progressed_at, f.scheduled, f.running, q.lim AS max_parallel,
        q.paused, r.recent
