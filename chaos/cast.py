@@ -188,10 +188,11 @@ class Cast:
         return True
 
     async def stop(self) -> None:
-        """Let all end, workers first; an end that is not clean is odd."""
+        """Let all end, workers first; an end that is not clean is odd, but for who is only just starting."""
         for group in (self.workers, self.executors):
+            drains = [player for player in group if await player.daemon.is_ready()]
             await asyncio.gather(*(player.daemon.child.stop(grace=DRAIN) for player in group))
-            for player in group:
+            for player in drains:
                 if player.daemon.child.exit_code != 0:
                     code = player.daemon.child.exit_code
                     self.odd_exits.append(f"{player.name} was asked to stop and ended with exit code {code}")

@@ -112,8 +112,10 @@ def _meaning(error: BaseException) -> InterlockError | None:
             return Misconfigured(f"{error}: this database user lacks a right that Interlock needs")
         return None
     if isinstance(error, asyncpg.InternalClientError):
-        # The server cut an idle connection, and its last words were unread when the next statement began.
-        return Transient(str(error)) if "another operation" in str(error) else None
+        # The server cut an idle connection, and its last words were unread when the next statement began; or it cut one
+        # that was just being given back.
+        cut = "another operation" in str(error) or "free connection holder" in str(error)
+        return Transient(str(error)) if cut else None
     # A value that cannot be sent is an InterfaceError and a ValueError.
     return BadData(str(error)) if isinstance(error, ValueError) else Transient(str(error) or type(error).__name__)
 

@@ -14,6 +14,7 @@ import pytest
 from interlock.client import Client
 from tests.eventually import eventually
 from tests.system.deployment import Deployment, ids_of
+from tests.world import opened
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CLI: Final = (sys.executable, "-c", "import sys; from interlock.cli.app import main; sys.exit(main())")
 WAIT: Final = "tests.system.actions:wait_at_gate"
 NOTHING: Final = "tests.system.actions:nothing"
+SLOW: Final = 4
 LONGEST_SECONDS: Final = 10.0
 """From asking to the end of a whole round. A lease that has to run out takes 25, a stranded dispatch 60."""
 
@@ -82,8 +84,8 @@ async def ask_until(deployment: Deployment, done: asyncio.Event) -> tuple[list[U
     longest = 0.0
     while not done.is_set():
         began = monotonic()
-        asked = await deployment.submit("quick", 20) + await deployment.submit("slow", 4)
-        assert await deployment.until_ended(asked, timeout=60) == {"completed": 24}
+        asked = await deployment.submit("quick", 20) + await deployment.submit("slow", SLOW)
+        assert await deployment.until_ended(asked, timeout=60) == {"completed": 20 + SLOW}
         longest = max(longest, monotonic() - began)
         ids += asked
     return ids, longest
@@ -99,7 +101,15 @@ async def test_a_drained_worker_has_time_for_its_last_words_as_its_lease_is_rene
 
 
 async def replace(deployment: Deployment, old: Daemon) -> None:
-    """Do what an upgrade does: let one drain and end, then start its successor."""
+    """Do what an upgrade does, in the middle of work: let one drain and end, then start its successor."""
+    # By a connection of its own: whoever asks for work meanwhile looks through the deployment's.
+    async with opened(deployment.endpoints.database_url) as world:
+
+        async def all_slow_ones_run() -> bool:
+            running = "SELECT count(*) FROM execution WHERE action = 'slow' AND status = 'running'"
+            return bool(await world.tx.fetchval(running) == SLOW)
+
+        await eventually(all_slow_ones_run)
     assert await deployment.stop(old) == 0
     await (deployment.executor() if old.role == "executor" else deployment.worker(DRAIN="0.2"))
 
