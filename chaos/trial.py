@@ -28,6 +28,8 @@ END_SECONDS: Final = 120.0
 """From the end of the fault until everything must have ended."""
 REST_SECONDS: Final = 20.0
 """From the last end until nothing may be left of anything, and every event must have been heard."""
+EXECUTORS_LEASE: Final = 25.0
+"""How long executors look a second time before they believe that many leases ended at once, with their defaults."""
 SAMPLE: Final = 0.5
 SHOWN: Final = 5
 
@@ -79,9 +81,15 @@ class Scenario:
     flavours: tuple[Flavour, ...] = ()
     impossible: Callable[[Stage], str] = lambda _: ""
 
-    def bars(self, seconds: float) -> Bars:
-        """How high its figures may be: nobody recovers while the database is away, or is declared lost right after."""
+    def bars(self, seconds: float, *, beside: bool = False) -> Bars:
+        """How high its figures may be: nobody recovers while the database is away, or is declared lost right after.
+
+        `beside` somebody's own workers there are more than three, of which executors do not believe at once that many
+        are lost.
+        """
         away = seconds + LEASE if self.outage else 0.0
+        if beside:
+            away += EXECUTORS_LEASE
         return Bars(recovery_p99_s=LEASE + RECOVERY_MARGIN + away, event_after_crash_max_s=EVENT_SECONDS + away)
 
 
@@ -108,7 +116,7 @@ async def run(scenario: Scenario, stage: Stage, plan: list[Asked], seed: random.
     return Verdict(
         name=scenario.name,
         figures=figures,
-        broken=tuple(scenario.bars(seconds).broken(figures)),
+        broken=tuple(scenario.bars(seconds, beside=stage.stack is None).broken(figures)),
         complaints=tuple(complaints),
         notes=(*trial.notes, *_details(material), *(row["text"] for row in failures[:SHOWN])),
         seconds=monotonic() - began,

@@ -94,8 +94,9 @@ async def ask_until(deployment: Deployment, done: asyncio.Event) -> tuple[list[U
 async def test_a_drained_worker_has_time_for_its_last_words_as_its_lease_is_renewed_meanwhile(
     deployment: Deployment,
 ) -> None:
-    short = {"LEASE": "8", "RENEW": "1", "GUARDIAN": "3"}
-    worker = await deployment.worker(**short, FAULTS="retire.flushed=delay:6")
+    # Longer than the guardian waits without a beat, which is 7 s here.
+    short = {"LEASE": "10", "RENEW": "1", "GUARDIAN": "3"}
+    worker = await deployment.worker(**short, FAULTS="retire.flushed=delay:8")
     assert await deployment.stop(worker) == 0
     assert await deployment.connection.fetchval("SELECT count(*) FROM worker WHERE ended_at IS NULL") == 0
 
