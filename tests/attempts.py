@@ -24,11 +24,16 @@ async def claim(world: World, *ids: UUID, attempt: int = 1) -> dict[UUID, asyncp
     return {found["id"]: found for found in claimed.claimed}
 
 
-async def finish(world: World, identity: UUID, target: str, **fields: Any) -> Status | None:  # noqa: ANN401 - of a Finish
-    """End an attempt, the first unless told; returns where the execution stands, None when it did not move."""
+def ended(identity: UUID, target: str, **fields: Any) -> store.Finish:  # noqa: ANN401 - of a Finish
+    """Make the end of an attempt, the first unless told."""
     wanted: dict[str, Any] = dict.fromkeys(("result", "error", "error_class", "error_text", "fingerprint", "exit_code"))
     wanted |= {"outcome": target, "delay": 0.0, "action": "job", "attempt": 1, "started_at": datetime.now(UTC)}
-    end = store.Finish(id=identity, target=target, **{**wanted, **fields})
+    return store.Finish(id=identity, target=target, **{**wanted, **fields})
+
+
+async def finish(world: World, identity: UUID, target: str, **fields: Any) -> Status | None:  # noqa: ANN401 - of a Finish
+    """End an attempt, the first unless told; returns where the execution stands, None when it did not move."""
+    end = ended(identity, target, **fields)
     async with world.tx.transaction():
         moved, _ = await store.finish(world.tx, world.hand, [end], WORKER)
     return moved.get(identity)

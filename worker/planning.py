@@ -21,7 +21,7 @@ from interlock.adapters.logs import get_logger
 from interlock.adapters.postgres import BadData, single_statements, transaction
 from interlock.contract.batches import Batch
 from interlock.contract.definitions import Action, Retry
-from interlock.contract.errors import Refused, Transient
+from interlock.contract.errors import Transient
 from worker import store
 from worker.outcome import Outcome, failed, settle
 from worker.plans import Plan, of_action, of_items, of_superseded
@@ -77,7 +77,7 @@ class Planner:
         if standing["planned"]:
             return settle({"partitions": standing["cursor"]})
         parent = Parent(standing["batch"], standing["epoch"], Batch.from_stored(standing["definition"]))
-        entry = await self._action(parent.batch)
+        entry = await self._current(parent.batch.run.action)
         params = orjson.loads(standing["params"])
         if parent.epoch > 1:
             plan = of_superseded(self._pool, parent.id, CHUNK)
@@ -148,19 +148,9 @@ class Planner:
                 self._log.warning("planning waits for the database", reason=str(error))
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
-    async def _action(self, batch: Batch) -> Entry:
-        return await self._current(batch.run.action)
-
     async def _current(self, name: str) -> Entry:
         async with single_statements(self._pool) as tx:
-            entry = (await self._catalog.current(tx, [name])).get(name)
-        if entry is None or entry.withdrawn:
-            raise _UnknownAction(f"action {name!r} is not registered; `interlock actions list` shows what is")
-        return entry
-
-
-class _UnknownAction(Refused):
-    code = "unknown_action"
+            return await self._catalog.runnable(tx, name)
 
 
 async def _chunks(items: AsyncIterator[Item]) -> AsyncIterator[tuple[list[Item], bool]]:

@@ -51,15 +51,12 @@ async def _candidate(tx: Tx, due: Record, catalog: Catalog) -> Candidate:
     """Build the execution; a name or a template that does not hold is its refusal, for everybody to see."""
     notify = _wanted(Batch.from_stored(due["definition"]), due["event"])
     facts = {name: due[name] for name in ("name", "event", "status", "epoch", "total", *COUNTED)}
-    entry = (await catalog.current(tx, [notify.action])).get(notify.action)
     key = (due["id"], due["epoch"], due["event"])
-    if entry is None or entry.withdrawn:
-        refused = UnknownAction(f"action {notify.action!r} is not registered; `interlock actions list` shows what is")
-        return notification_candidate(*key, notify.action, None, refused)
     try:
+        entry = await catalog.runnable(tx, notify.action)
         params = notification(notify, orjson.loads(due["params"]), {"id": str(due["id"]), **facts})
-    except InvalidParams as error:
-        return notification_candidate(*key, notify.action, None, error)
+    except (UnknownAction, InvalidParams) as refused:
+        return notification_candidate(*key, notify.action, None, refused)
     return notification_candidate(*key, notify.action, entry, params)
 
 

@@ -16,7 +16,7 @@ from executor.handlers.outgoing import Outgoing
 from executor.rules.batch import FAILED, Deed, Standing, Step, next_step
 from executor.rules.partition import Counts
 from interlock.adapters.logs import get_logger
-from interlock.contract.batches import Batch
+from interlock.contract.batches import COUNTED, Batch
 from interlock.contract.status import Status
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from interlock.adapters.postgres import Tx
 
 CHUNK: Final = 500
-_COUNTS: Final = ("total", "completed", "partial", "failed", "timed_out", "cancelled", "abandoned", "skipped")
+_COUNTS: Final = ("total", *COUNTED)
 
 
 async def drive(tx: Tx, ids: Collection[UUID], actor: str, catalog: Catalog) -> Outgoing:

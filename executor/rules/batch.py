@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from executor.rules.loss import TIMED_OUT
 from executor.rules.partition import fails_fast, outcome
 from interlock.contract.status import TERMINAL, Status
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from executor.rules.partition import Counts
     from interlock.contract.batches import Batch
 
-TIMED_OUT: Final = "timed_out"
-"""How the reason of a cancel begins that a deadline asked for."""
 FAILED: Final = "failed: "
 """How it begins when the batch gave up by itself."""
 

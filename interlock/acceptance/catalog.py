@@ -11,6 +11,7 @@ from interlock.adapters.logs import get_logger
 from interlock.adapters.statements import Statements
 from interlock.contract.batches import Batch
 from interlock.contract.definitions import Action
+from interlock.contract.errors import UnknownAction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,6 +40,13 @@ class Catalog:
             for row in rows
             if (entry := found.get((row["name"], row["version"]))) is not None
         }
+
+    async def runnable(self, tx: Tx, name: str) -> Entry:
+        """The current entry of an action. Raises UnknownAction when there is none, or it was withdrawn."""
+        entry = (await self.current(tx, [name])).get(name)
+        if entry is None or entry.withdrawn:
+            raise UnknownAction(f"action {name!r} is not registered; `interlock actions list` shows what is")
+        return entry
 
     async def names(self, tx: Tx) -> list[str]:
         """Every action that may be asked for."""

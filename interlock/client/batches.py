@@ -24,7 +24,7 @@ from interlock.client.ids import UnknownId
 from interlock.client.patience import Patience
 from interlock.client.store import SQL
 from interlock.contract.batches import COUNTED, Batch
-from interlock.contract.errors import InterlockError, UnknownAction
+from interlock.contract.errors import InterlockError
 from interlock.contract.status import TERMINAL, Status
 
 if TYPE_CHECKING:
@@ -169,10 +169,7 @@ class Batches(Patience):
             stands = "is sealed" if row["sealed"] else "plans still" if not row["planned"] else f"is {row['status']}"
             raise NotOpen(f"batch {identity} takes no partitions: it {stands}")
         parent = Parent(identity, row["epoch"], Batch.from_stored(row["definition"]))
-        name = parent.batch.run.action
-        entry = (await self._catalog.current(tx, [name])).get(name)
-        if entry is None or entry.withdrawn:
-            raise UnknownAction(f"action {name!r} is not registered; `interlock actions list` shows what is")
+        entry = await self._catalog.runnable(tx, parent.batch.run.action)
         partitioner = Partitioner(parent.batch, orjson.loads(row["params"]))
         made: dict[UUID, Candidate] = {}
         repeated: list[str] = []

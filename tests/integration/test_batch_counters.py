@@ -6,10 +6,9 @@ import asyncio
 import json
 from collections import Counter
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tests.attempts import WORKER, claim
+from tests.attempts import WORKER, claim, ended
 from tests.batches import counts, drives, sealed_batch, status
 from worker import store
 
@@ -65,24 +64,7 @@ async def test_a_progress_document_that_64_handlers_read_change_and_write_loses_
 
 def ends(ids: Sequence[UUID]) -> list[store.Finish]:
     """How one worker's partitions end, as one flush."""
-    return [
-        store.Finish(
-            id=identity,
-            action="job",
-            attempt=1,
-            target=outcome,
-            outcome=outcome,
-            result=None,
-            error=None,
-            error_class=None,
-            error_text=None,
-            fingerprint=None,
-            exit_code=None,
-            delay=0.0,
-            started_at=datetime.now(UTC),
-        )
-        for identity, outcome in zip(ids, OUTCOMES, strict=True)
-    ]
+    return [ended(identity, outcome) for identity, outcome in zip(ids, OUTCOMES, strict=True)]
 
 
 async def flush(worker: World, batch: UUID, ids: Sequence[UUID], all_are_ready: asyncio.Barrier) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from interlock.client.client import Client
 from interlock.contract import events
 from interlock.contract.identity import child_id
 from interlock.contract.status import Status
-from tests.attempts import WORKER, claim, finish
+from tests.attempts import WORKER, claim, ended, finish
 from tests.batches import COUNTS, add, counts, drives, end, moves, open_batch, seal, sealed_batch, status
 from tests.races import one_waits_for_the_other
 from tests.world import ACTOR, fresh_id, request
@@ -67,24 +66,7 @@ async def test_a_flush_moves_each_counter_once(world: World) -> None:
     first, second = await sealed_batch(world, 40), await sealed_batch(world, 2)
     ids = [*first.partitions, *second.partitions]
     await claim(world, *ids)
-    ends = [
-        worker_store.Finish(
-            id=identity,
-            action="job",
-            attempt=1,
-            target="completed",
-            outcome="completed",
-            result=None,
-            error=None,
-            error_class=None,
-            error_text=None,
-            fingerprint=None,
-            exit_code=None,
-            delay=0.0,
-            started_at=datetime.now(UTC),
-        )
-        for identity in ids
-    ]
+    ends = [ended(identity, "completed") for identity in ids]
     async with world.tx.transaction():
         before = await world.tx.fetchval("SELECT n_tup_upd FROM pg_stat_xact_user_tables WHERE relname = 'batch'")
         await worker_store.finish(world.tx, world.hand, ends, WORKER)
