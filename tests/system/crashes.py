@@ -47,7 +47,7 @@ REACH: Final = 60.0
 PROVOKE: Final = 0.5
 """Seconds between two provocations."""
 ENOUGH: Final = 30
-"""How many wait for one limited key when nothing more is provoked: that would only be more to wait for in the end."""
+"""How many wait for one limited key when nothing more is asked for: that would only be more to wait for."""
 OFTEN: Final = ("requests.", "status_changed.", "completed.", "claim.", "finish.", "execution.")
 """Steps that everything passes: a process dies at the third pass, in the middle of its work."""
 MOST_LOSSES: Final = 3
@@ -101,6 +101,7 @@ class Stage:
         self.is_deaf = False
         self.victim: Daemon | None = None
         self._provoke_at = 0.0
+        self._is_crowded = False
         self._enough = asyncio.Event()
 
     async def register(self) -> None:
@@ -119,9 +120,9 @@ class Stage:
         )
 
     async def load(self) -> None:
-        """Ask again and again, until it is enough."""
+        """Ask again and again, until it is enough; a machine that cannot keep up is left time."""
         while not self._enough.is_set():
-            requests = self._flavour.batch(self.random)
+            requests = [] if self._is_crowded else self._flavour.batch(self.random)
             ids = await self.ask(requests)
             if cancelled := [identity for identity, r in zip(ids, requests, strict=True) if r["action"] == "cancelled"]:
                 await self.deployment.cancel(*cancelled)
@@ -155,10 +156,13 @@ class Stage:
     async def _provoke(self, points: Iterable[str]) -> None:
         """Let these be reached that are not by themselves, once in a while."""
         now = asyncio.get_running_loop().time()
-        if now >= self._provoke_at and await self.deployment.connection.fetchval(MOST_WAITING) < ENOUGH:
+        if now < self._provoke_at:
+            return
+        self._is_crowded = await self.deployment.connection.fetchval(MOST_WAITING) >= ENOUGH
+        if not self._is_crowded:
             for provoke in dict.fromkeys(PROVOCATIONS[point] for point in points if point in PROVOCATIONS):
                 await provoke(self)
-            self._provoke_at = now + PROVOKE
+        self._provoke_at = now + PROVOKE
 
     async def heal(self) -> None:
         """Ask no more, and start a last executor and worker that nobody crashes and that look often."""
