@@ -21,6 +21,7 @@ from hypothesis.stateful import (
 )
 
 from tests.eventually import eventually
+from tests.long import LONG
 from tests.world import World, opened, request
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PROFILE = settings(
-    max_examples=15,
+    max_examples=100 if LONG else 8,
     stateful_step_count=30,
     # Making a failure small takes minutes on a database, and would end in the time limit without a word.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
@@ -130,7 +131,10 @@ class Admission(RuleBasedStateMachine):
         assert [(answer.accepted, answer.existing, answer.error) for answer in answers] == [
             (False, identity, None) for identity in ids
         ]
-        assert self.wait(self.executor().statuses(ids)) == before
+        # Whoever accepts also lets in those who may go on by now, and that may be one of these.
+        after = self.wait(self.executor().statuses(ids))
+        moves = {move for move in zip(before, after, strict=True) if move[0] != move[1]}
+        assert moves <= {("requested", "scheduled")}
 
     @rule(count=st.integers(1, 6))
     def work(self, count: int) -> None:

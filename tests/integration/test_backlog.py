@@ -24,13 +24,15 @@ from executor import store as executor_store
 from interlock.acceptance.catalog import Catalog
 from interlock.acceptance.store import accept
 from tests.integration.test_plans import ACTOR, LARGE, explaining, finish
+from tests.long import LONG
 from worker import store as worker_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SMALL_BACKLOG: Final = 1_000
-LARGE_BACKLOG: Final = 1_000_000
+LARGE_BACKLOG: Final = 1_000_000 if LONG else 200_000
+"""Whatever reads the whole of either is caught; only filling the larger takes half a minute."""
 FLUSH: Final = 100
 ROUNDS: Final = 60
 MOST_RATIO: Final = 1.5
@@ -149,7 +151,7 @@ async def stages(database_url: str, server_url: str, template_name: str) -> Asyn
 
 
 @pytest.mark.timeout(300)
-async def test_with_a_million_waiting_an_admission_costs_at_most_half_as_much_again_as_with_a_thousand(
+async def test_with_a_long_backlog_an_admission_costs_at_most_half_as_much_again_as_with_a_thousand(
     stages: tuple[Stage, Stage],
 ) -> None:
     small, large = stages

@@ -28,6 +28,7 @@ from interlock.client.store import SQL
 from interlock.contract.status import Status
 from tests import attempts
 from tests.batches import COUNTS, drives
+from tests.long import LONG
 from tests.world import ACTOR, World, fresh_id, opened, request
 from worker.holdings import Holding
 from worker.planning import Planner
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PROFILE = settings(
-    max_examples=15,
+    max_examples=100 if LONG else 8,
     stateful_step_count=40,
     # Making a failure small takes minutes on a database, and would end in the time limit without a word.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],

@@ -1,7 +1,7 @@
 """A crash at every named step, under every flavour of load: what was accepted ends once, within its limits, in order.
 
-The short form crashes at some steps under one load; the long form (see long.py) at each step under each, and lets
-every step fail now and again, which takes minutes to recover from.
+The short form crashes at some steps under one load; the long form (`./dev test --long`) at each step under each, and
+lets every step fail now and again, which takes minutes to recover from.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from uuid import UUID
 
 import pytest
 
+from tests.long import LONG
 from tests.system.crashes import FLAVOURS, NOTHING, Stage, Step, all_steps
-from tests.system.long import LONG
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ SHORT: Final = pairs(
     ("finish.committed", "claim.committed", "claim.started", "execution.ended", "drain.told"),
 )
 ALL: Final = list(zip_longest(all_steps("executor"), all_steps("worker")))
-only_long = pytest.mark.skipif(not LONG, reason="asked for by INTERLOCK_LONG=1")
+only_long = pytest.mark.skipif(not LONG, reason="asked for by ./dev test --long")
 
 
 @pytest.mark.timeout(1200)

@@ -9,8 +9,8 @@ import pytest
 
 from interlock.client.doctor import examine
 from tests.eventually import eventually
+from tests.long import LONG
 from tests.system.history import each_completed_once, inversions, most_at_once, overtaken
-from tests.system.long import LONG
 from tests.system.meddler import Meddler
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Whether the long forms of tests are asked for, as in `./dev with -- env INTERLOCK_LONG=1 pytest tests/system`."""
+"""Whether the long forms of tests are asked for, by `./dev test --long`."""
 
 from __future__ import annotations
 
