@@ -98,6 +98,7 @@ def _commands(readings: Readings) -> list[Bar]:
     bare = "p6.bare.per_second"
     rows.add("Interlock", "p6.per_second", target=0.6 * readings[bare] if bare in readings else None)
     rows.add("bare loop", bare, "floor")
+    rows.add("bare loop, contained", "p6.contained.per_second", "floor")
     return rows.bars
 
 

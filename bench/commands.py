@@ -1,15 +1,19 @@
-"""P6: `/bin/true` as a `command` action, beside a bare loop that starts it and waits for it."""
+"""P6: `/bin/true` as a `command` action, beside bare loops that start it and wait for it: alone, and contained."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from asyncio.subprocess import DEVNULL, PIPE
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.stage import TRUE, Cast
 from bench.throughput import throughput
+from worker.runners.launcher import launcher
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from bench.readings import Reading
     from bench.stage import Stage
 
@@ -24,19 +28,27 @@ async def commands(stage: Stage, count: int) -> Reading:
 
 
 async def floor(count: int) -> Reading:
-    """Start `count` of them, a few at a time, on asyncio's own event loop: uvloop starts a program far more slowly."""
-    return {"p6.bare.per_second": count / await asyncio.to_thread(asyncio.run, _bare(count))}
+    """Start `count` of them, a few at a time, on asyncio's own event loop: uvloop starts a program far more slowly.
+
+    Contained means what an action's command is: in a session of its own, without new rights, dead with its parent, its
+    output read. That is one program more to start for each.
+    """
+    contained = {"stdin": DEVNULL, "stdout": PIPE, "stderr": PIPE, "start_new_session": True}
+    return {
+        "p6.bare.per_second": count / await asyncio.to_thread(asyncio.run, _bare(count, (), {})),
+        "p6.contained.per_second": count / await asyncio.to_thread(asyncio.run, _bare(count, launcher(), contained)),
+    }
 
 
-async def _bare(count: int) -> float:
+async def _bare(count: int, launch: Sequence[str], options: Mapping[str, Any]) -> float:
     left = count
 
     async def run() -> None:
         nonlocal left
         while left > 0:
             left -= 1
-            process = await asyncio.create_subprocess_exec("/bin/true")
-            await process.wait()
+            process = await asyncio.create_subprocess_exec(*launch, "/bin/true", **options)
+            await process.communicate()
 
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:

@@ -51,9 +51,16 @@ def _ends_at(name: str, readings: Readings) -> str:
 def command_limit(readings: Readings) -> str:
     """Say what starting a program leaves for everything else."""
     bare = readings[CORES] * 1e6 / readings["p6.bare.per_second"]
-    return (
+    told = (
         f"{_ends_at('p6', readings)}; the worker's part has the programs themselves in it, and the bare loop, which "
         f"does nothing else, has {microseconds(bare)} for each"
+    )
+    contained = readings.get("p6.contained.per_second")
+    if contained is None:
+        return told
+    return (
+        f"{told}. A bare loop that contains each as an action's command is contained (a session of its own, no new "
+        f"rights, dead with its parent, its output read; one program more to start) makes {per_second(contained)}"
     )
 
 

@@ -58,6 +58,7 @@ RANGES: Final = {
     "f2.p99_ms": "F2 p99, ms",
     "p5.bare.per_second": "P5 bare consumer",
     "p6.bare.per_second": "P6 bare loop",
+    "p6.contained.per_second": "P6 bare loop, contained",
 }
 
 

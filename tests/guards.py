@@ -1000,4 +1000,11 @@ GUARDS = {
         "",
         BATCHES + "test_an_open_batch_ends_only_when_it_is_sealed",
     ),
+    "what a command left is not looked for": Guard(
+        "worker/runners/process.py",
+        "if self.is_over() and not lineage.has_orphans():",
+        "if self.is_over():",
+        "tests/integration/test_guardian.py::"
+        "test_whoever_is_adopted_by_the_guardian_shows_that_a_command_left_something",
+    ),
 }

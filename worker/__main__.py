@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from interlock.adapters import faults, logs
 from interlock.adapters.lifecycle import exit_code_of, run_daemon
 from interlock.contract.errors import Misconfigured
 from interlock.settings import load
+from worker import lineage
 from worker.cgroup import Cgroup, NoCgroup
 from worker.guardian import Guardian, worker_command
 from worker.heartbeat import Heartbeat
@@ -65,6 +67,8 @@ def _work(config: Path | None, heartbeat_fd: int | None, containment: str) -> in
     settings = load(Settings, config)
     logs.configure(settings.log, settings.log_level, role="worker")
     faults.arm(settings.faults)
+    if heartbeat_fd is not None:
+        lineage.orphans_go_to(os.getppid())
     # Imported here, so that the guardian stays small.
     from worker.service import Service  # noqa: PLC0415
 

@@ -13,6 +13,8 @@ DEAD: Final = frozenset("ZXx")
 UNINTERRUPTIBLE: Final = "D"
 """States of /proc/PID/stat: dead ones run no code; an uninterruptible one that was killed never runs its own again."""
 
+_reaper: int | None = None
+
 
 class Kin(NamedTuple):
     """A process as /proc shows it. `started` (clock ticks since boot) tells it from a later one with its id."""
@@ -68,6 +70,27 @@ def _environment_has(one: Kin, mark: bytes) -> bool:
             return mark in file.read().split(b"\0")
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False  # gone meanwhile, or of another user: never one of ours, which cannot change theirs
+
+
+def orphans_go_to(reaper: int) -> None:
+    """Say who adopts whoever here loses its parent: a subreaper on its own, this process' parent and no other's."""
+    global _reaper  # noqa: PLW0603 - a fact of the process, as its parent is
+    _reaper = reaper
+
+
+def has_orphans() -> bool:
+    """Whether anything lives or was not reaped yet whose parent here has gone; True too where nobody can tell.
+
+    False proves that a process that has ended left nothing: the topmost of what it left would have been adopted. It is
+    one short read instead of one for each process of the machine (measured: 0.05 ms against 3.5 ms for 72).
+    """
+    if _reaper is None:
+        return True
+    try:
+        with open(f"/proc/{_reaper}/task/{_reaper}/children", "rb") as file:  # noqa: PTH123 - as in kin
+            return file.read().split() != [str(os.getpid()).encode()]
+    except OSError:
+        return True  # a kernel without this file
 
 
 def kill(one: Kin) -> bool:

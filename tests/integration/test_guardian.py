@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -285,6 +286,43 @@ async def test_orphans_are_reaped_while_the_worker_runs(start: Callable[..., Gua
     await guarded.first("worker")
     orphan_pid = await guarded.first("orphan")
     await eventually(lambda: lineage.kin(orphan_pid) is None)
+
+
+RUNS_COMMANDS = """
+import asyncio, json
+from worker import lineage
+from worker.runners.command import run_command
+from worker.runners.grace import Grace
+from worker.runners.logsink import LogSink
+async def run(script):
+    lines = []
+    sink = LogSink(lambda entry: lines.append(entry.line))
+    outcome = await run_command(["sh", "-c", script], env=dict(os.environ), sink=sink, grace=Grace(5))
+    return [outcome.status.value, *lines]
+lineage.orphans_go_to(os.getppid())
+told = {"at first": lineage.has_orphans(), "nothing left": asyncio.run(run("true")), "after it": lineage.has_orphans()}
+leave = "setsid sh -c 'echo $$ > PATH; exec sleep 1000' & while [ ! -s PATH ]; do :; done; cat PATH"
+told["daemon left"] = asyncio.run(run(leave.replace("PATH", f"{folder}/left")))
+daemon()
+told["beside a daemon"] = lineage.has_orphans()
+with open(f"{folder}/told.new", "w") as file: json.dump(told, file)
+os.rename(f"{folder}/told.new", f"{folder}/told")
+beat_for_ever()
+"""
+
+
+async def test_whoever_is_adopted_by_the_guardian_shows_that_a_command_left_something(
+    start: Callable[..., Guarded], tmp_path: Path
+) -> None:
+    guarded = start(RUNS_COMMANDS)
+    await eventually((tmp_path / "told").exists, timeout=20)
+    told = json.loads((tmp_path / "told").read_text())
+    assert told["nothing left"] == ["completed"]
+    assert (told["at first"], told["after it"], told["beside a daemon"]) == (False, False, True)
+    ended, left = told["daemon left"]
+    assert ended == "completed"
+    assert not _alive(int(left))
+    assert guarded.process.poll() is None
 
 
 def test_the_guardian_imports_the_standard_library_only() -> None:

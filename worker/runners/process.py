@@ -216,6 +216,8 @@ class Process:
     def _kill_once(self) -> int:
         """SIGKILL the group and all that came from this process; return how many were still there beside itself."""
         self._signal_group(signal.SIGKILL)
+        if self.is_over() and not lineage.has_orphans():
+            return 0
         left = self.offspring()
         for one in left:
             lineage.kill(one)
