@@ -5,5 +5,5 @@ from __future__ import annotations
 import os
 from typing import Final
 
-# Taken out of the environment: daemons refuse to start with a setting that they do not know.
-LONG: Final = os.environ.pop("INTERLOCK_LONG", "") == "1"
+LONG: Final = os.environ.get("LONG_TESTS") == "1"
+"""Not one of INTERLOCK's settings: daemons and the command line refuse those that they do not know."""
