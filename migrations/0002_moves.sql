@@ -81,12 +81,12 @@ BEGIN
         SELECT id, pool, attempt FROM unnest(p_moves) WHERE target = 'scheduled';
     END IF;
     DELETE FROM in_flight f USING unnest(p_moves) m
-    WHERE f.execution_id = m.id AND m.source IN ('scheduled', 'running', 'cancelling')
+    WHERE f.execution_id BETWEEN m.id AND m.id AND m.source IN ('scheduled', 'running', 'cancelling')
       AND (m.target = 'requested' OR is_terminal(m.target));
 
     IF EXISTS (SELECT 1 FROM timer) THEN
         DELETE FROM timer t USING unnest(p_moves) m
-        WHERE t.execution_id = m.id AND (is_terminal(m.target) OR (m.source = 'requested' AND t.kind IN ('enter', 'queue'))
+        WHERE t.execution_id BETWEEN m.id AND m.id AND (is_terminal(m.target) OR (m.source = 'requested' AND t.kind IN ('enter', 'queue'))
                                         OR (m.source = 'running' AND t.kind = 'run'));
     END IF;
     IF kinds.returned THEN

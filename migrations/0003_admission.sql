@@ -100,7 +100,7 @@ BEGIN
                                  ELSE e.cancel_reason END,
             finished_at = CASE WHEN is_terminal(w.target) THEN now() END
         FROM wanted w
-        WHERE e.id = w.id AND (e.kind = 'action' OR w.source = 'requested' OR w.target = 'cancelling')
+        WHERE e.id BETWEEN w.id AND w.id AND (e.kind = 'action' OR w.source = 'requested' OR w.target = 'cancelling')
           AND w.target IS NOT NULL AND e.status = w.source
           AND (w.attempt IS NULL OR e.attempt = w.attempt)
         RETURNING ROW(e.id, e.epoch, e.moves, w.source, e.status, e.attempt, e.action, e.parent_id, e.pool, e.lane_id,
@@ -123,7 +123,8 @@ CREATE FUNCTION leave_lanes(p_moves move[]) RETURNS void LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-    DELETE FROM waiting w USING unnest(p_moves) m WHERE w.lane_id = m.lane_id AND w.seq = m.seq;
+    DELETE FROM waiting w USING unnest(p_moves) m
+    WHERE (w.lane_id, w.seq) BETWEEN (m.lane_id, m.seq) AND (m.lane_id, m.seq);
     WITH gone AS (
         SELECT k AS key_id, count(*)::int AS n, bool_or(q.claim_lane = m.lane_id AND q.claim_seq = m.seq) AS claimed
         FROM unnest(p_moves) m JOIN lane l ON l.id = m.lane_id CROSS JOIN unnest(l.keys) k JOIN queue q ON q.id = k
@@ -160,7 +161,7 @@ BEGIN
             attempt = e.attempt + (e.kind = 'action')::int, moves = e.moves + 1, seq = NULL, not_before = NULL,
             scheduled_at = now(), worker_id = NULL, started_at = CASE WHEN e.kind <> 'action' THEN now() END
         FROM unnest(p_ids, p_lanes, p_seqs) WITH ORDINALITY t(id, lane_id, seq, n)
-        WHERE e.id = t.id AND e.status = 'requested' AND e.seq = t.seq
+        WHERE e.id BETWEEN t.id AND t.id AND e.status = 'requested' AND e.seq = t.seq
         RETURNING t.n, ROW(e.id, e.epoch, e.moves, 'requested', e.status, e.attempt, e.action, e.parent_id, e.pool,
                            t.lane_id, t.seq, NULL, NULL, NULL)::move AS m
     )
@@ -168,7 +169,8 @@ BEGIN
     IF coalesce(cardinality(moves), 0) <> cardinality(p_ids) THEN
         RAISE EXCEPTION 'a waiting execution moved without the locks of its keys' USING ERRCODE = 'assert_failure';
     END IF;
-    DELETE FROM waiting w USING unnest(p_lanes, p_seqs) t(lane_id, seq) WHERE w.lane_id = t.lane_id AND w.seq = t.seq;
+    DELETE FROM waiting w USING unnest(p_lanes, p_seqs) t(lane_id, seq)
+    WHERE (w.lane_id, w.seq) BETWEEN (t.lane_id, t.seq) AND (t.lane_id, t.seq);
     IF cardinality(p_gates) > 0 THEN
         INSERT INTO slot (execution_id, key_id)
         SELECT t.id, k FROM unnest(p_ids, p_lanes) t(id, lane_id) JOIN lane l ON l.id = t.lane_id CROSS JOIN unnest(l.keys) k
@@ -191,8 +193,8 @@ BEGIN
     RETURN QUERY
     WITH gone AS (
         -- By execution, never by key: a key has as many slots as its limit.
-        DELETE FROM slot s USING (SELECT DISTINCT unnest(p_ids) AS id) i JOIN execution e ON e.id = i.id
-        WHERE s.execution_id = i.id AND p_locked[width_bucket(s.key_id, p_locked)] = s.key_id
+        DELETE FROM slot s USING (SELECT DISTINCT unnest(p_ids) AS id) i JOIN execution e ON e.id BETWEEN i.id AND i.id
+        WHERE s.execution_id BETWEEN i.id AND i.id AND p_locked[width_bucket(s.key_id, p_locked)] = s.key_id
           AND (e.status = 'requested' OR is_terminal(e.status))
         RETURNING s.key_id, is_terminal(e.status) AS ended
     ), told AS (
@@ -212,7 +214,7 @@ BEGIN
     RETURN QUERY
     WITH due AS (
         SELECT e.id, e.lane_id FROM (SELECT i.id, min(i.n) AS n FROM unnest(p_ids) WITH ORDINALITY i(id, n) GROUP BY i.id) u
-        JOIN execution e ON e.id = u.id JOIN lane l ON l.id = e.lane_id
+        JOIN execution e ON e.id BETWEEN u.id AND u.id JOIN lane l ON l.id = e.lane_id
         WHERE e.status = 'requested' AND e.seq IS NULL AND e.paused_at IS NULL
           AND (e.not_before IS NULL OR e.not_before <= now()) AND l.keys <@ p_locked
         ORDER BY u.n
@@ -220,9 +222,9 @@ BEGIN
         INSERT INTO waiting (lane_id, seq, execution_id)
         SELECT due.lane_id, nextval('waiting_seq'), due.id FROM due RETURNING waiting.*
     ), numbered AS (
-        UPDATE execution e SET seq = p.seq FROM placed p WHERE e.id = p.execution_id AND e.status = 'requested'
+        UPDATE execution e SET seq = p.seq FROM placed p WHERE e.id BETWEEN p.execution_id AND p.execution_id AND e.status = 'requested'
     ), cleared AS (
-        DELETE FROM timer t USING placed p WHERE t.execution_id = p.execution_id AND t.kind = 'enter'
+        DELETE FROM timer t USING placed p WHERE t.execution_id BETWEEN p.execution_id AND p.execution_id AND t.kind = 'enter'
     )
     SELECT p.lane_id, min(p.seq), count(*)::int FROM placed p GROUP BY p.lane_id;
 END $$;

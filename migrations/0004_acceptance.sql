@@ -19,8 +19,8 @@ DECLARE
 BEGIN
     FOR key IN SELECT id, name, cap, cap_policy FROM queue WHERE id = ANY(p_keys) AND waiting > cap ORDER BY id LOOP
         WITH late AS (
-            SELECT w.lane_id, w.seq, e.id FROM unnest(p_ids) i JOIN execution e ON e.id = i
-            JOIN waiting w ON w.lane_id = e.lane_id AND w.seq = e.seq JOIN lane l ON l.id = w.lane_id
+            SELECT w.lane_id, w.seq, e.id FROM unnest(p_ids) i JOIN execution e ON e.id BETWEEN i AND i
+            JOIN waiting w ON (w.lane_id, w.seq) BETWEEN (e.lane_id, e.seq) AND (e.lane_id, e.seq) JOIN lane l ON l.id = w.lane_id
             WHERE key.id = ANY(l.keys) ORDER BY w.seq DESC
             LIMIT greatest(0, (SELECT q.waiting - q.cap FROM queue q WHERE q.id = key.id))
         ), oldest AS (

@@ -21,7 +21,7 @@ BEGIN
     IF p_scope = 'leaf' THEN
         WITH put AS (
             INSERT INTO slot (execution_id, key_id)
-            SELECT f.execution_id, old.id FROM in_flight f JOIN execution e ON e.id = f.execution_id
+            SELECT f.execution_id, old.id FROM in_flight f JOIN execution e ON e.id BETWEEN f.execution_id AND f.execution_id
             JOIN lane l ON l.id = e.lane_id
             WHERE old.id = ANY(l.keys) AND e.status IN ('scheduled', 'running', 'cancelling')
             ON CONFLICT DO NOTHING RETURNING 1

@@ -97,7 +97,7 @@ BEGIN
         WHERE e.id = ANY(p_ids) AND e.kind = 'batch' AND e.status = 'requested' RETURNING e.*
     ), called AS (
         INSERT INTO batch_callback (execution_id, epoch, event)
-        SELECT b.execution_id, b.epoch, 'started' FROM moved m JOIN batch b ON b.execution_id = m.id
+        SELECT b.execution_id, b.epoch, 'started' FROM moved m JOIN batch b ON b.execution_id BETWEEN m.id AND m.id
         WHERE notifies(b.definition, 'started')
     )
     SELECT array_agg(ROW(m.id, m.epoch, m.moves, 'requested', m.status, m.attempt, m.action, m.parent_id, m.pool, NULL, NULL,
@@ -131,10 +131,10 @@ BEGIN
                      count(*) FILTER (WHERE m.target = 'cancelled')::int AS cancelled,
                      count(*) FILTER (WHERE m.target = 'abandoned')::int AS abandoned,
                      count(*) FILTER (WHERE m.target = 'skipped')::int AS skipped
-              FROM unnest(p_moves) m JOIN execution e ON e.id = m.id
+              FROM unnest(p_moves) m JOIN execution e ON e.id BETWEEN m.id AND m.id
               WHERE m.parent_id IS NOT NULL AND is_terminal(m.target) AND e.child_key <> '$plan'
               GROUP BY m.parent_id) n
-        WHERE b.execution_id = n.parent_id
+        WHERE b.execution_id BETWEEN n.parent_id AND n.parent_id
         RETURNING b.*, n.failed + n.timed_out + n.abandoned AS fresh
     )
     INSERT INTO batch_callback (execution_id, epoch, event)
@@ -178,7 +178,7 @@ BEGIN
                 array_fill('[]'::text, ARRAY[n]), array_fill(NULL::timestamptz, ARRAY[n]),
                 array_fill(NULL::timestamptz, ARRAY[n]), p_queue_timeout, p_total_timeout, p_error, NULL, NULL,
                 array_fill(p_batch, ARRAY[n]), p_child_key, array_fill(batch_epoch, ARRAY[n]), p_actor) a;
-    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id = m.id;
+    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id BETWEEN m.id AND m.id;
     INSERT INTO batch_lane (execution_id, lane_id)
     SELECT DISTINCT p_batch, lane FROM unnest(p_lane) lane WHERE lane IS NOT NULL ORDER BY 2 ON CONFLICT DO NOTHING;
     UPDATE batch b SET total = b.total + cardinality(added)
@@ -200,7 +200,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     of_batch uuid;
 BEGIN
-    SELECT e.parent_id INTO of_batch FROM execution e JOIN batch b ON b.execution_id = e.parent_id
+    SELECT e.parent_id INTO of_batch FROM execution e JOIN batch b ON b.execution_id BETWEEN e.parent_id AND e.parent_id
     WHERE e.id = p_plan AND e.status = 'running' AND e.attempt = p_attempt AND e.worker_id = p_worker AND lease_lives(p_worker)
       AND e.epoch = b.epoch AND b.plan_cursor = p_cursor AND b.planned_at IS NULL;
     IF of_batch IS NULL THEN
@@ -277,9 +277,9 @@ BEGIN
         RAISE EXCEPTION 'somebody else has restarted this batch' USING ERRCODE = 'serialization_failure';
     END IF;
     UPDATE execution e SET superseded_by = child_id(p_batch, p_epoch + 1, e.child_key)
-    FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors) c WHERE e.id = c;
+    FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors) c WHERE e.id BETWEEN c AND c;
     messages := messages || record_moves(moves, 'executor', p_actor);
-    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id = m.id;
+    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id BETWEEN m.id AND m.id;
     INSERT INTO timer (execution_id, kind, due) SELECT e.id, 'total', e.deadline FROM execution e
     WHERE e.id = p_batch AND e.deadline IS NOT NULL;
     UPDATE batch b

@@ -9,14 +9,14 @@ WITH moved AS (
         started_at = CASE t.target WHEN 'running' THEN now() ELSE e.started_at END,
         finished_at = CASE WHEN is_terminal(t.target::status) THEN now() END
     FROM unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[]) t(id, attempt, source, target, actor)
-    WHERE e.id = t.id AND e.attempt = t.attempt AND e.status = t.source::status
+    WHERE e.id BETWEEN t.id AND t.id AND e.attempt = t.attempt AND e.status = t.source::status
       AND t.actor ~ '^/worker/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
       AND (t.source = 'scheduled' OR t.actor = '/worker/' || e.worker_id)
     RETURNING t.actor, e.worker_id AS holder, e.started_at,
               ROW(e.id, e.epoch, e.moves, t.source, e.status, e.attempt, e.action, e.parent_id, e.pool, NULL, NULL,
                   'the message was ahead of the row', NULL, e.worker_id)::move AS m
 ), flying AS (
-    UPDATE in_flight f SET worker_id = moved.holder FROM moved WHERE f.execution_id = (m).id AND (m).target = 'running'
+    UPDATE in_flight f SET worker_id = moved.holder FROM moved WHERE f.execution_id BETWEEN (m).id AND (m).id AND (m).target = 'running'
 ), kept AS (
     INSERT INTO execution_attempt (execution_id, attempt, outcome, worker_id, started_at)
     SELECT (m).id, (m).attempt, (m).target, holder, coalesce(started_at, now()) FROM moved

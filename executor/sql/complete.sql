@@ -3,7 +3,7 @@
 WITH stands AS MATERIALIZED (
     SELECT e.id, e.status::text AS status, e.attempt, e.epoch, e.lane_id,
            EXISTS (SELECT 1 FROM slot s WHERE s.execution_id = e.id) AS holds
-    FROM unnest($1::uuid[]) u JOIN execution e ON e.id = u
+    FROM unnest($1::uuid[]) u JOIN execution e ON e.id BETWEEN u AND u
 ), limited AS MATERIALIZED (
     SELECT l.id FROM (SELECT DISTINCT lane_id FROM stands) d JOIN lane l ON l.id = d.lane_id
     WHERE EXISTS (SELECT 1 FROM queue q WHERE q.id = ANY(l.keys) AND q.gated AND q.scope <> 'pool')

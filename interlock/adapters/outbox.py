@@ -32,7 +32,7 @@ _CLAIM = """
 UPDATE outbox o SET claimed_until = now() + interval '2 seconds', tries = tries + 1
 FROM (SELECT id FROM outbox WHERE role = $1 AND (claimed_until IS NULL OR claimed_until < now())
       ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED) due
-WHERE o.id = due.id RETURNING o.id, o.exchange, o.routing_key, o.events, o.body
+WHERE o.id BETWEEN due.id AND due.id RETURNING o.id, o.exchange, o.routing_key, o.events, o.body
 """
 # Losing this write publishes twice, which is harmless: no need to wait for the disk. One statement, so one round trip.
 _DELETE = """
@@ -42,7 +42,7 @@ DELETE FROM outbox USING quick WHERE id = ANY($1)
 # 2, 4, 8 … 64 seconds until the next try of what could not be routed.
 _BACK_OFF = """
 UPDATE outbox SET claimed_until = now() + least(64, 2 ^ least(tries, 6)) * interval '1 second', error = u.error
-FROM unnest($1::bigint[], $2::text[]) u(id, error) WHERE outbox.id = u.id
+FROM unnest($1::bigint[], $2::text[]) u(id, error) WHERE outbox.id BETWEEN u.id AND u.id
 """
 _PENDING = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox WHERE role = $1"
 # A confirm and the delete take some milliseconds, which what is offered next should not wait for. More would make many

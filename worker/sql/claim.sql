@@ -3,10 +3,10 @@
 WITH moved AS (
     UPDATE execution e SET status = 'running', worker_id = $1, moves = e.moves + 1, started_at = now()
     FROM unnest($2::uuid[], $3::int[]) t(id, attempt)
-    WHERE e.id = t.id AND e.attempt = t.attempt AND e.status = 'scheduled' AND is_claimable(e) AND lease_lives($1)
+    WHERE e.id BETWEEN t.id AND t.id AND e.attempt = t.attempt AND e.status = 'scheduled' AND is_claimable(e) AND lease_lives($1)
     RETURNING e.*
 ), flying AS (
-    UPDATE in_flight f SET worker_id = $1 FROM moved m WHERE f.execution_id = m.id
+    UPDATE in_flight f SET worker_id = $1 FROM moved m WHERE f.execution_id BETWEEN m.id AND m.id
 ), limits AS MATERIALIZED (
     SELECT array_agg(id) AS ids, run_backstop(action, action_version) AS backstop FROM moved GROUP BY action, action_version
 ), backstop AS (

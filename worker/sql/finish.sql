@@ -21,7 +21,7 @@ WITH moved AS (
     FROM unnest($2::uuid[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
                 $11::int[], $12::float8[], $13::timestamptz[])
          t(id, attempt, target, outcome, result, error, error_class, error_text, fingerprint, exit_code, delay, started_at)
-    WHERE e.id = t.id AND e.attempt = t.attempt AND e.worker_id = $1
+    WHERE e.id BETWEEN t.id AND t.id AND e.attempt = t.attempt AND e.worker_id = $1
       AND (e.status = 'cancelling'
         OR e.status = 'running' AND t.target IN ('completed', 'partial', 'failed', 'timed_out', 'skipped', 'requested'))
     RETURNING e.id, e.epoch, e.moves, CASE WHEN e.cancel_reason IS NULL THEN 'running' ELSE 'cancelling' END AS source,

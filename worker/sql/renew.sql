@@ -6,11 +6,11 @@ WITH mine AS (
     UPDATE worker SET lease_expires_at = now() + $2 * interval '1 second'
     WHERE id = $1 AND ended_at IS NULL AND lease_expires_at > now() RETURNING draining
 ), given AS (
-    SELECT e.id, e.attempt, e.status, f.forced FROM in_flight f JOIN execution e ON e.id = f.execution_id
+    SELECT e.id, e.attempt, e.status, f.forced FROM in_flight f JOIN execution e ON e.id BETWEEN f.execution_id AND f.execution_id
     WHERE f.worker_id = $1 AND e.worker_id = $1
 )
 SELECT (SELECT draining FROM renewed) AS draining,
-       ARRAY(SELECT ROW(g.id, g.attempt) FROM given g WHERE NOT EXISTS (SELECT 1 FROM mine m WHERE m.id = g.id)) AS unknown,
-       ARRAY(SELECT g.id FROM given g JOIN mine m ON m.id = g.id WHERE g.status = 'cancelling') AS cancelled,
-       ARRAY(SELECT g.id FROM given g JOIN mine m ON m.id = g.id WHERE g.forced) AS forced,
-       ARRAY(SELECT m.id FROM mine m WHERE NOT EXISTS (SELECT 1 FROM given g WHERE g.id = m.id AND g.attempt = m.attempt)) AS gone
+       ARRAY(SELECT ROW(g.id, g.attempt) FROM given g WHERE g.id NOT IN (SELECT id FROM mine)) AS unknown,
+       ARRAY(SELECT id FROM given WHERE status = 'cancelling') AS cancelled,
+       ARRAY(SELECT id FROM given WHERE forced) AS forced,
+       ARRAY(SELECT m.id FROM mine m WHERE (m.id, m.attempt) NOT IN (SELECT id, attempt FROM given)) AS gone

@@ -2,7 +2,7 @@
 -- admission before it has locked these executions. Zero rows: it has ended, or somebody else was quicker.
 WITH forced AS (
     UPDATE in_flight f SET forced = true FROM execution e
-    WHERE f.execution_id = ANY($1) AND e.id = f.execution_id AND e.status = 'cancelling' AND f.worker_id IS NOT NULL
+    WHERE f.execution_id = ANY($1) AND e.id BETWEEN f.execution_id AND f.execution_id AND e.status = 'cancelling' AND f.worker_id IS NOT NULL
       AND NOT f.forced
     RETURNING e.id, e.epoch, e.moves, e.attempt, f.worker_id
 ), told AS (
