@@ -20,6 +20,7 @@ RETRIES = "tests/integration/test_retries.py::"
 
 BATCHES = "tests/integration/test_batches.py::"
 BATCH_CANCELS = "tests/integration/test_batch_cancels.py::"
+BATCH_RACES = "tests/integration/test_batch_races.py::"
 CALLBACKS = "tests/integration/test_batch_callbacks.py::"
 PLANNING = "tests/integration/test_planning.py::"
 
@@ -909,6 +910,18 @@ GUARDS = {
         "e.kind = 'batch' AND e.status IN ('running', 'cancelling')\n      AND b.ended_at IS NULL",
         "e.kind = 'batch' AND e.status <> 'requested'",
         BATCHES + "test_of_32_executors_that_end_a_batch_one_does",
+    ),
+    "the end that was judged of a former epoch ends the next": Guard(
+        "executor/sql/end_batches.sql",
+        "AND e.epoch = t.epoch AND b.epoch = t.epoch ",
+        "",
+        BATCH_RACES + "test_a_late_success_of_the_former_epoch_touches_no_count_of_the_next",
+    ),
+    "a batch that has not ended is restarted": Guard(
+        PARENTS,
+        "AND e.kind = 'batch' AND is_terminal(e.status)\n          AND e.status = o.status",
+        "AND e.kind = 'batch' AND e.status = o.status",
+        BATCH_RACES + "test_a_restart_that_meets_the_last_result_of_its_epoch_changes_nothing",
     ),
     "an open batch ends": Guard(
         "executor/rules/batch.py",
