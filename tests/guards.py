@@ -23,6 +23,7 @@ BATCH_CANCELS = "tests/integration/test_batch_cancels.py::"
 BATCH_RACES = "tests/integration/test_batch_races.py::"
 CALLBACKS = "tests/integration/test_batch_callbacks.py::"
 PLANNING = "tests/integration/test_planning.py::"
+PLAN_STREAMS = "tests/integration/test_plan_streams.py::"
 
 MOVES = "migrations/0002_moves.sql"
 PARENTS = "migrations/0006_batches.sql"
@@ -964,6 +965,12 @@ GUARDS = {
         "hasher.hexdigest() != place.digest",
         "not place.digest",
         PLANNING + "test_a_plan_of_another_attempt_must_find_the_same",
+    ),
+    "an item that JSON cannot say is planned as another": Guard(
+        "worker/plans.py",
+        'encode_result(item, "item")',
+        "orjson.dumps(item, default=str).decode()",
+        PLAN_STREAMS + "test_a_broken_item_is_named_by_its_number_and_leaves_nothing_planned",
     ),
     "a batch is added to behind its seal": Guard(
         PARENTS,

@@ -23,7 +23,7 @@ from interlock.contract.status import Status
 from worker.holdings import Holding, Holdings
 from worker.outcome import Outcome, failed
 from worker.planning import PLANNING
-from worker.plans import PlanFailed
+from worker.plans import PlanFailed, Spool
 from worker.retry import retry_delay
 from worker.runners.command import run_command
 from worker.runners.function import Context, Functions, run_function
@@ -94,7 +94,9 @@ class Runners:
             )
         if action.function is not None:
             context = Context(execution_id=str(holding.id), attempt=holding.attempt, sink=sink)
-            return await run_function(self._functions.resolve(action.function), params, context, executor=self._threads)
+            target = self._functions.resolve(action.function)
+            take = sink.take if isinstance(sink, Spool) else None
+            return await run_function(target, params, context, executor=self._threads, take=take)
         request = render_http(action, params)  # type: ignore[arg-type]
         return await run_http(
             self._client,

@@ -117,8 +117,8 @@ def failed(
     return Outcome(status=Status.FAILED, failure=failure, exit_code=exit_code, retry_after=retry_after)
 
 
-def encode_result(value: object) -> str:
-    """JSON text of a result, at most 1 MiB. Dates, UUIDs, enums become text.
+def encode_result(value: object, name: str = "result") -> str:
+    """JSON text of a result, at most 1 MiB. Dates, UUIDs, enums become text. `name` is what messages call it.
 
     Raises Unstorable with `ResultNotJson`, `ResultNotStorable` (NUL characters, half of a surrogate pair) or
     `ResultTooLarge`; the message says where and what to do.
@@ -128,14 +128,16 @@ def encode_result(value: object) -> str:
     try:
         text = orjson.dumps(value, option=orjson.OPT_PASSTHROUGH_DATACLASS)
     except TypeError as error:
-        raise _refusal(value, error) from error
+        raise _refusal(value, name, error) from error
     if len(text) > RESULT_LIMIT:
-        what = f"the result is {len(text):,} bytes of JSON, the limit is {RESULT_LIMIT:,}"
+        what = f"the {name} is {len(text):,} bytes of JSON, the limit is {RESULT_LIMIT:,}"
         raise Unstorable("ResultTooLarge", f"{what}: store it elsewhere and return where it is")
     if b"\\u0000" in text and _NUL.search(text):
-        raise Unstorable("ResultNotStorable", f"{_place(value, _has_nul)} has a NUL character: remove or encode it")
+        raise Unstorable(
+            "ResultNotStorable", f"{_place(value, name, _has_nul)} has a NUL character: remove or encode it"
+        )
     # orjson writes NaN and the infinities as null, so only a text with a null can hide one.
-    if b"null" in text and (place := _find(value, _is_not_finite)) is not None:
+    if b"null" in text and (place := _find(value, name, _is_not_finite)) is not None:
         raise Unstorable("ResultNotJson", f"{place} is NaN or infinite, which JSON cannot say: return None or a text")
     return text.decode()
 
@@ -161,11 +163,11 @@ def settle(value: object, *, exit_code: int | None = None) -> Outcome:
     return Outcome(status=status, result=value, result_json=text, exit_code=exit_code)
 
 
-def _refusal(value: object, error: TypeError) -> Unstorable:
-    if (place := _find(value, _has_surrogate)) is not None:
+def _refusal(value: object, name: str, error: TypeError) -> Unstorable:
+    if (place := _find(value, name, _has_surrogate)) is not None:
         return Unstorable("ResultNotStorable", f"{place} has half of a surrogate pair: it is not valid Unicode text")
     return Unstorable(
-        "ResultNotJson", f"the result is not a JSON value: {error}. Return dicts with text keys, lists, …"
+        "ResultNotJson", f"the {name} is not a JSON value: {error}. Return dicts with text keys, lists, …"
     )
 
 
@@ -181,17 +183,17 @@ def _is_not_finite(leaf: object) -> bool:
     return isinstance(leaf, float) and not math.isfinite(leaf)
 
 
-def _place(value: object, test: Callable[[object], bool]) -> str:
-    return _find(value, test) or "result"
+def _place(value: object, name: str, test: Callable[[object], bool]) -> str:
+    return _find(value, name, test) or name
 
 
-def _find(value: object, test: Callable[[object], bool]) -> str | None:
-    return next((bounded(storable(path), 200) for path, leaf in _leaves(value) if test(leaf)), None)
+def _find(value: object, name: str, test: Callable[[object], bool]) -> str | None:
+    return next((bounded(storable(path), 200) for path, leaf in _leaves(value, name) if test(leaf)), None)
 
 
-def _leaves(value: object) -> Iterator[tuple[str, object]]:
+def _leaves(value: object, name: str) -> Iterator[tuple[str, object]]:
     """Each leaf with its path, keys included. Depth first without recursion; what holds itself is cut off."""
-    left: list[tuple[str, object, int]] = [("result", value, 0)]
+    left: list[tuple[str, object, int]] = [(name, value, 0)]
     while left:
         path, item, depth = left.pop()
         if isinstance(item, Enum):

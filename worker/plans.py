@@ -15,6 +15,7 @@ from interlock.adapters.postgres import single_statements
 from interlock.contract.errors import Refused
 from interlock.contract.status import Status
 from worker import store
+from worker.outcome import Unstorable, encode_result
 from worker.runners.logsink import LogSink
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ async def of_action(
     run: RunAction,
     current: Callable[[str], Awaitable[Entry]],
 ) -> Plan:
-    """Run the planner of a batch; what a command prints is one JSON value per line, what else it returns is a list.
+    """Run the planner of a batch: a command prints one JSON value per line, a generator yields, what else is a list.
 
     Everything is read once before the first partition is made, so that a broken line leaves nothing half planned.
     """
@@ -119,12 +120,22 @@ class PlanFailed(Exception):
 
 
 class Spool(LogSink):
-    """Takes what a planner prints into a file, and leaves the rest to the log."""
+    """Takes what a planner prints or yields into a file, and leaves the rest to the log."""
 
     def __init__(self, file: IO[bytes], log: LogSink) -> None:
         super().__init__(lambda _entry: None)
         self._file = file
         self._log = log
+        self._taken = 0
+
+    def take(self, item: object) -> None:
+        """Keep an item of the plan, from any one thread. Raises Unstorable, which names it by its number."""
+        self._taken += 1
+        try:
+            text = encode_result(item, "item")
+        except Unstorable as refusal:
+            raise Unstorable(PlanUnreadable.code, f"item {self._taken:,} of the plan: {refusal}") from refusal
+        self._file.write(text.encode() + b"\n")
 
     def write(self, stream: Stream, line: str) -> None:
         """Keep a line of the plan, or log it."""
@@ -140,7 +151,9 @@ def _keep(outcome: Outcome, spool: IO[bytes], *, printed: bool) -> None:
     if printed:
         return
     if not isinstance(outcome.result, list):
-        raise PlanUnreadable("the planner returned no list: return one, or print one JSON value per line")
+        raise PlanUnreadable(
+            "the planner returned no list: return one, yield its items, or print one JSON value per line"
+        )
     spool.writelines(orjson.dumps(value) + b"\n" for value in outcome.result)
 
 

@@ -11,25 +11,29 @@ import difflib
 import importlib
 import inspect
 import traceback
-from contextlib import suppress
+from contextlib import aclosing, closing, suppress
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from interlock.contract.errors import Refused
 from interlock.results import RetryAfter
-from worker.outcome import Outcome, failed, settle
+from worker.outcome import Outcome, Unstorable, failed, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
     from concurrent.futures import Executor, Future
     from types import TracebackType
 
     from worker.runners.logsink import LogSink
 
+Take: TypeAlias = "Callable[[object], None]"
+"""Takes an item of a generator. Raises Unstorable, which ends it."""
 GROUP: Final = "interlock.functions"
 """Entry points of this group publish `package.module:name`, or all of `package.module`."""
 FRAMES: Final = 50
+SLICE: Final = 250
+"""Items of a generator that are taken before the loop may turn to something else."""
 _PLAIN: Final = frozenset({"builtins", RetryAfter.__module__})
 
 
@@ -128,22 +132,29 @@ class Functions:
         )
 
 
-async def run_function(target: Target, params: dict[str, object], context: Context, *, executor: Executor) -> Outcome:
+async def run_function(
+    target: Target, params: dict[str, object], context: Context, *, executor: Executor, take: Take | None = None
+) -> Outcome:
     """Call the function with `params` as keyword arguments and judge what it returns or raises.
 
     An exception is `failed` under its class. Cancelled: an async function gets CancelledError at its next await; one
     in a thread sees `context.cancelled`, and nothing else can stop it. CancelledError is raised once it has ended.
+    With `take` it may be a generator: each item goes there, and the result is a list of what is left, which is empty.
     """
     arguments = {**params, "context": context} if target.wants_context else params
     # A pool that takes no more is the worker's failure, not the action's, so it is asked before the judging begins.
-    future = None if target.is_async else executor.submit(_call, target.call, arguments)
+    future = None if target.is_async else executor.submit(_call, target.call, arguments, context, take)
     try:
         value = await (target.call(**arguments) if future is None else _in_thread(future, context))  # type: ignore[misc]
+        if take is not None and inspect.isasyncgen(value):
+            value = await _take_all_async(value, take)
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
         return _failure(error)
+    except Unstorable as refusal:
+        return failed(refusal.error_class, str(refusal))
     except BaseException as error:  # noqa: BLE001 - a delivery ends here: SystemExit in an action ends the action only
         return _failure(error)
     return settle(value)
@@ -163,12 +174,36 @@ async def _in_thread(future: Future[object], context: Context) -> object:
         raise
 
 
-def _call(call: Callable[..., object], arguments: dict[str, object]) -> object:
-    """Run in the thread. A future cannot carry StopIteration; a coroutine turns it into RuntimeError likewise."""
+def _call(call: Callable[..., object], arguments: dict[str, object], context: Context, take: Take | None) -> object:
+    """Run in the thread. A future cannot carry StopIteration; a coroutine turns it into RuntimeError likewise.
+
+    A generator is run to its end here, since what it holds open may belong to its thread.
+    """
     try:
-        return call(**arguments)
+        value = call(**arguments)
+        return _take_all(value, context, take) if take is not None and inspect.isgenerator(value) else value
     except StopIteration as error:
         raise RuntimeError("the function raised StopIteration") from error
+
+
+def _take_all(items: Generator[object, Any, object], context: Context, take: Take) -> list[object]:
+    with closing(items):
+        for item in items:
+            take(item)
+            if context.cancelled:
+                break
+    return []
+
+
+async def _take_all_async(items: AsyncGenerator[object, Any], take: Take) -> list[object]:
+    async with aclosing(items):
+        number = 0
+        async for item in items:
+            take(item)
+            number += 1
+            if number % SLICE == 0:  # It may never wait for anything.
+                await asyncio.sleep(0)
+    return []
 
 
 def _failure(error: BaseException) -> Outcome:
