@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,26 +12,23 @@ import pytest
 
 from interlock.acceptance.catalog import Catalog
 from interlock.contract.status import Status
+from tests import running
 from tests.attempts import finish
 from tests.batches import counts, drives, status
 from tests.eventually import eventually
 from tests.integration.test_planning import Stage, Stopped, stage, stops_behind
 from tests.world import fresh_id
 from worker import planning
-from worker.execute import Runners
 from worker.holdings import Holding
 from worker.plans import PlanFailed
-from worker.runners.address import Guard
-from worker.runners.function import Functions
-from worker.runners.http import http_client
 from worker.runners.logsink import LogSink
-from worker.runners.warm import WarmProcesses
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     from interlock.results import Context
     from tests.world import World
+    from worker.execute import Runners
     from worker.outcome import Outcome
 
 CHUNK = 10
@@ -139,18 +135,9 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def runners() -> AsyncIterator[Runners]:
-    """What a worker runs actions with."""
-    guard = Guard(())
-    with ThreadPoolExecutor(1) as threads:
-        async with http_client(guard) as client:
-            yield Runners(
-                functions=Functions([HERE]),
-                threads=threads,
-                warm=WarmProcesses([], {}),
-                client=client,
-                guard=guard,
-                inherited={},
-            )
+    """What a worker runs the functions of this module with."""
+    async with running.runners(HERE) as made:
+        yield made
 
 
 class Streamed:
