@@ -60,6 +60,28 @@ CREATE TABLE batch_callback (
 );
 CREATE INDEX batch_callback_due ON batch_callback (execution_id) WHERE requested_at IS NULL;
 
+-- A plan that was made anew to look at it: at most one of a batch, the newest. The difference to the partitions of its epoch
+-- is what it is for; `applied_in` is the epoch that was planned from it.
+CREATE TABLE batch_preview (
+    plan_id    uuid        PRIMARY KEY,              -- the execution that makes it, which is no child of the batch
+    batch_id   uuid        NOT NULL UNIQUE,
+    epoch      int         NOT NULL,                 -- that of the batch when it was asked for
+    cursor     bigint      NOT NULL DEFAULT 0,       -- these three as those of a batch
+    digest     text        NOT NULL DEFAULT '',
+    planned_at timestamptz,
+    applied_in int
+);
+
+-- Its keys, in the order of the plan. Once it is applied: those that are to be made.
+CREATE TABLE batch_preview_key (
+    plan_id   uuid   NOT NULL REFERENCES batch_preview ON DELETE CASCADE,
+    position  bigint NOT NULL,
+    child_key text   NOT NULL,
+    params    jsonb  NOT NULL,
+    PRIMARY KEY (plan_id, position),
+    UNIQUE (plan_id, child_key)
+);
+
 -- Whether a batch wants to be heard of this.
 CREATE FUNCTION notifies(p_definition jsonb, p_event text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
     SELECT EXISTS (SELECT 1 FROM jsonb_array_elements(p_definition -> 'notify') n WHERE n -> 'on' ? p_event)
@@ -240,22 +262,16 @@ LANGUAGE sql STABLE AS $$
       AND (p_errors IS NULL OR e.error ->> 'fingerprint' = ANY(p_errors) OR e.error ->> 'class' = ANY(p_errors))
 $$;
 
--- Restart a batch that has ended: chosen partitions are superseded by new ones of the next epoch, which a new planning makes
--- from them; all others stay and count. One transaction, guarded by the epoch that was looked at. Nothing chosen: nothing
--- happens. The arrays p_id to p_lane describe the planning, as for acceptance.
-CREATE FUNCTION restart_batch(p_batch uuid, p_epoch int, p_statuses status[], p_keys text[], p_errors text[], p_plan uuid,
-                              p_pool text, p_priority int, p_lane bigint, p_reason text, p_actor text,
-                              OUT chosen int, OUT more int[])
+-- Begin the next epoch of a batch that has ended, with a planning of its own. One transaction with whatever it supersedes,
+-- guarded by the epoch that was looked at. The arguments p_plan to p_lane describe the planning, as for acceptance.
+CREATE FUNCTION open_epoch(p_batch uuid, p_epoch int, p_plan uuid, p_pool text, p_priority int, p_lane bigint, p_reason text,
+                           p_actor text) RETURNS int[]
 LANGUAGE plpgsql AS $$
 DECLARE
     moves move[];
     messages message[];
+    more int[];
 BEGIN
-    -- What has ended does not change, so who is chosen may be asked before anything is locked.
-    SELECT count(*) INTO chosen FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors);
-    IF chosen = 0 THEN
-        RETURN;
-    END IF;
     SELECT a.messages, a.more INTO messages, more
     FROM accept(ARRAY[p_plan], ARRAY['$plan'], ARRAY[NULL::int], ARRAY[p_pool], ARRAY[p_priority], ARRAY[p_lane], ARRAY['{}'],
                 ARRAY[uuid_send(p_plan)], ARRAY['[]'], ARRAY[NULL::timestamptz], ARRAY[NULL::timestamptz],
@@ -268,7 +284,7 @@ BEGIN
             deadline = now() + (b.definition ->> 'deadline')::float8 * interval '1 second'
         FROM execution o JOIN batch b ON b.execution_id = o.id
         WHERE e.id = p_batch AND o.id = e.id AND e.epoch = p_epoch AND e.kind = 'batch' AND is_terminal(e.status)
-          AND e.status = o.status AND b.planned_at IS NOT NULL
+          AND e.status = o.status
         RETURNING e.*, o.status AS source
     )
     SELECT array_agg(ROW(m.id, m.epoch, m.moves, m.source, m.status, m.attempt, m.action, m.parent_id, m.pool, NULL, NULL,
@@ -276,12 +292,16 @@ BEGIN
     IF moves IS NULL THEN
         RAISE EXCEPTION 'somebody else has restarted this batch' USING ERRCODE = 'serialization_failure';
     END IF;
-    UPDATE execution e SET superseded_by = child_id(p_batch, p_epoch + 1, e.child_key)
-    FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors) c WHERE e.id BETWEEN c AND c;
     messages := messages || record_moves(moves, 'executor', p_actor);
     UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id BETWEEN m.id AND m.id;
     INSERT INTO timer (execution_id, kind, due) SELECT e.id, 'total', e.deadline FROM execution e
     WHERE e.id = p_batch AND e.deadline IS NOT NULL;
+    RETURN more;
+END $$;
+
+-- Count the present partitions of a batch whose next epoch begins: the one time that its counters are not moved but written.
+CREATE FUNCTION recount_batch(p_batch uuid, p_epoch int) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     UPDATE batch b
     SET epoch = p_epoch + 1, total = n.total, completed = n.completed, partial = n.partial, failed = n.failed,
         timed_out = n.timed_out, cancelled = n.cancelled, abandoned = n.abandoned, skipped = n.skipped, plan_cursor = 0,
@@ -299,6 +319,124 @@ BEGIN
     WHERE b.execution_id = p_batch AND b.epoch = p_epoch;
     INSERT INTO batch_callback (execution_id, epoch, event)
     SELECT b.execution_id, b.epoch, 'started' FROM batch b WHERE b.execution_id = p_batch AND notifies(b.definition, 'started');
+END $$;
+
+-- Restart a batch that has ended: chosen partitions are superseded by new ones of the next epoch, which a new planning makes
+-- from them; all others stay and count. Nothing chosen: nothing happens.
+CREATE FUNCTION restart_batch(p_batch uuid, p_epoch int, p_statuses status[], p_keys text[], p_errors text[], p_plan uuid,
+                              p_pool text, p_priority int, p_lane bigint, p_reason text, p_actor text,
+                              OUT chosen int, OUT more int[])
+LANGUAGE plpgsql AS $$
+BEGIN
+    -- What has ended does not change, so who is chosen may be asked before anything is locked.
+    SELECT count(*) INTO chosen FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors);
+    IF chosen = 0 THEN
+        RETURN;
+    END IF;
+    more := open_epoch(p_batch, p_epoch, p_plan, p_pool, p_priority, p_lane, p_reason, p_actor);
+    IF NOT EXISTS (SELECT 1 FROM batch b WHERE b.execution_id = p_batch AND b.planned_at IS NOT NULL) THEN
+        RAISE EXCEPTION 'the plan of this batch was never finished' USING ERRCODE = 'serialization_failure';
+    END IF;
+    UPDATE execution e SET superseded_by = child_id(p_batch, p_epoch + 1, e.child_key)
+    FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors) c WHERE e.id BETWEEN c AND c;
+    PERFORM recount_batch(p_batch, p_epoch);
+END $$;
+
+-- Ask for the plan of a batch that has ended to be made anew, to look at it. Nothing of the batch changes; what was asked for
+-- before is forgotten. The planning is no child, since a batch that has ended hands out none.
+CREATE FUNCTION preview_batch(p_batch uuid, p_epoch int, p_plan uuid, p_pool text, p_priority int, p_lane bigint, p_tags text,
+                              p_actor text) RETURNS int[]
+LANGUAGE plpgsql AS $$
+DECLARE
+    messages message[];
+    more int[];
+BEGIN
+    SELECT a.messages, a.more INTO messages, more
+    FROM accept(ARRAY[p_plan], ARRAY['$plan'], ARRAY[NULL::int], ARRAY[p_pool], ARRAY[p_priority], ARRAY[p_lane], ARRAY['{}'],
+                ARRAY[uuid_send(p_plan)], ARRAY[p_tags], ARRAY[NULL::timestamptz], ARRAY[NULL::timestamptz],
+                ARRAY[NULL::float8], ARRAY[NULL::float8], ARRAY[NULL::text], NULL, NULL, NULL, NULL, NULL, p_actor) a;
+    PERFORM 1 FROM execution e
+    WHERE e.id = p_batch AND e.kind = 'batch' AND e.epoch = p_epoch AND is_terminal(e.status) FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'somebody has restarted this batch' USING ERRCODE = 'serialization_failure';
+    END IF;
+    DELETE FROM batch_preview v WHERE v.batch_id = p_batch;
+    INSERT INTO batch_preview (plan_id, batch_id, epoch) VALUES (p_plan, p_batch, p_epoch);
+    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id = m.id;
+    RETURN more;
+END $$;
+
+-- A step of a planning that is only looked at, by the attempt that holds the fence: the next keys and the cursor behind them.
+-- False for whoever comes behind, or has been forgotten.
+CREATE FUNCTION preview_chunk(p_plan uuid, p_attempt int, p_worker uuid, p_cursor bigint, p_items int, p_digest text,
+                              p_whole boolean, p_child_key text[], p_params text[]) RETURNS boolean
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM execution e
+    WHERE e.id = p_plan AND e.status = 'running' AND e.attempt = p_attempt AND e.worker_id = p_worker AND lease_lives(p_worker)
+    FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE batch_preview v
+    SET cursor = p_cursor + p_items, digest = p_digest, planned_at = CASE WHEN p_whole THEN now() END
+    WHERE v.plan_id = p_plan AND v.cursor = p_cursor AND v.planned_at IS NULL;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO batch_preview_key (plan_id, position, child_key, params)
+    SELECT p_plan, p_cursor + u.n, u.child_key, u.params::jsonb
+    FROM unnest(p_child_key, p_params) WITH ORDINALITY u(child_key, params, n);
+    RETURN true;
+END $$;
+
+-- What a plan that was made anew would do to a batch: each key of either, whether it is new, gone or the same, and of what
+-- is the same whether it is chosen to be made again, and whether its parameters are others now.
+CREATE FUNCTION replanned(p_batch uuid, p_plan uuid, p_statuses status[], p_keys text[], p_errors text[])
+RETURNS TABLE (id uuid, child_key text, "position" bigint, fate text, again boolean, changed boolean)
+LANGUAGE sql STABLE AS $$
+    SELECT e.id, coalesce(k.child_key, e.child_key), k.position,
+           CASE WHEN e.id IS NULL THEN 'new' WHEN k.plan_id IS NULL THEN 'gone' ELSE 'same' END,
+           k.plan_id IS NOT NULL AND e.id IN (SELECT chosen_partitions(p_batch, p_statuses, p_keys, p_errors)),
+           -- What was refused when it was made has no lane, and kept no parameters.
+           coalesce(e.lane_id IS NOT NULL AND e.params <> k.params, false)
+    FROM (SELECT x.* FROM chosen_partitions(p_batch, NULL, NULL, NULL) c JOIN execution x ON x.id = c) e
+    FULL JOIN (SELECT y.* FROM batch_preview_key y WHERE y.plan_id = p_plan) k ON k.child_key = e.child_key
+$$;
+
+-- Restart a batch with a plan that was made anew: what is gone is superseded by the planning of the next epoch, which makes
+-- what is new, and what is chosen of the same. All else stays and counts. Refused where the plan that was looked at is not
+-- that of this epoch any more. Nothing to make and nothing gone: nothing happens.
+CREATE FUNCTION replan_batch(p_batch uuid, p_epoch int, p_preview uuid, p_statuses status[], p_keys text[], p_errors text[],
+                             p_plan uuid, p_pool text, p_priority int, p_lane bigint, p_reason text, p_actor text,
+                             OUT made int, OUT gone int, OUT more int[])
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM batch_preview v WHERE v.plan_id = p_preview AND v.planned_at IS NOT NULL) THEN
+        RAISE EXCEPTION 'this plan is not whole' USING ERRCODE = 'serialization_failure';
+    END IF;
+    -- What has ended does not change, nor does a whole plan, so this may be asked before anything is locked.
+    SELECT count(*) FILTER (WHERE r.fate = 'new' OR r.again), count(*) FILTER (WHERE r.fate = 'gone') INTO made, gone
+    FROM replanned(p_batch, p_preview, p_statuses, p_keys, p_errors) r;
+    IF made + gone = 0 THEN
+        RETURN;
+    END IF;
+    more := open_epoch(p_batch, p_epoch, p_plan, p_pool, p_priority, p_lane, p_reason, p_actor);
+    UPDATE batch_preview v SET applied_in = p_epoch + 1
+    WHERE v.plan_id = p_preview AND v.batch_id = p_batch AND v.epoch = p_epoch AND v.applied_in IS NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'this batch was planned anew meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
+    WITH fates AS MATERIALIZED (
+        SELECT * FROM replanned(p_batch, p_preview, p_statuses, p_keys, p_errors)
+    ), kept AS (
+        DELETE FROM batch_preview_key k USING fates f
+        WHERE k.plan_id = p_preview AND k.position = f.position AND f.fate = 'same' AND NOT f.again
+    )
+    UPDATE execution e
+    SET superseded_by = CASE WHEN f.fate = 'gone' THEN p_plan ELSE child_id(p_batch, p_epoch + 1, e.child_key) END
+    FROM fates f WHERE e.id BETWEEN f.id AND f.id AND (f.fate = 'gone' OR f.again);
+    PERFORM recount_batch(p_batch, p_epoch);
 END $$;
 
 -- No more partitions come. Again, or for what plans still: nothing.

@@ -22,6 +22,7 @@ BATCHES = "tests/integration/test_batches.py::"
 BATCH_CANCELS = "tests/integration/test_batch_cancels.py::"
 BATCH_RACES = "tests/integration/test_batch_races.py::"
 CALLBACKS = "tests/integration/test_batch_callbacks.py::"
+REPLANS = "tests/integration/test_replans.py::"
 PLANNING = "tests/integration/test_planning.py::"
 PLAN_STREAMS = "tests/integration/test_plan_streams.py::"
 
@@ -950,8 +951,8 @@ GUARDS = {
     ),
     "an attempt without the fence plans": Guard(
         PARENTS,
-        "AND e.attempt = p_attempt AND e.worker_id = p_worker AND lease_lives(p_worker)",
-        "AND p_attempt IS NOT NULL AND p_worker IS NOT NULL",
+        "AND e.attempt = p_attempt AND e.worker_id = p_worker AND lease_lives(p_worker)\n      AND e.epoch",
+        "AND p_attempt IS NOT NULL AND p_worker IS NOT NULL\n      AND e.epoch",
         PLANNING + "test_an_attempt_without_the_fence_plans_nothing",
     ),
     "a partition that is planned twice is let pass": Guard(
@@ -971,6 +972,24 @@ GUARDS = {
         'encode_result(item, "item")',
         "orjson.dumps(item, default=str).decode()",
         PLAN_STREAMS + "test_a_broken_item_is_named_by_its_number_and_leaves_nothing_planned",
+    ),
+    "a plan of a former epoch is applied": Guard(
+        PARENTS,
+        "WHERE v.plan_id = p_preview AND v.batch_id = p_batch AND v.epoch = p_epoch AND v.applied_in IS NULL;",
+        "WHERE v.plan_id = p_preview AND v.batch_id = p_batch;",
+        REPLANS + "test_the_database_itself_refuses_a_plan_of_a_former_epoch",
+    ),
+    "a plan that is only looked at is written without the fence": Guard(
+        PARENTS,
+        "AND e.worker_id = p_worker AND lease_lives(p_worker)\n    FOR SHARE;",
+        "OR e.id = p_plan\n    FOR SHARE;",
+        REPLANS + "test_a_look_is_planned_on_by_another_attempt_and_by_none_without_the_fence",
+    ),
+    "what is gone from a plan still counts": Guard(
+        PARENTS,
+        "FROM fates f WHERE e.id = f.id AND (f.fate = 'gone' OR f.again);",
+        "FROM fates f WHERE e.id = f.id AND f.again;",
+        REPLANS + "test_what_is_new_is_made_what_is_gone_does_not_count_and_what_stayed_is_kept",
     ),
     "a batch is added to behind its seal": Guard(
         PARENTS,

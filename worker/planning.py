@@ -14,7 +14,7 @@ import orjson
 
 from interlock.acceptance.candidates import PLAN
 from interlock.acceptance.entries import Entry
-from interlock.acceptance.partitions import Parent, Step, partition_candidate, plan_chunk
+from interlock.acceptance.partitions import Parent, Step
 from interlock.actions.validation import Schema
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
@@ -24,7 +24,8 @@ from interlock.contract.definitions import Action, Retry
 from interlock.contract.errors import Transient
 from worker import store
 from worker.outcome import Outcome, failed, settle
-from worker.plans import Plan, of_action, of_items, of_superseded
+from worker.plan_steps import Looks, Partitions
+from worker.plans import Plan, of_action, of_items, of_preview, of_superseded
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -32,15 +33,13 @@ if TYPE_CHECKING:
 
     from asyncpg import Pool, Record
 
-    from interlock.acceptance.candidates import Candidate
     from interlock.acceptance.catalog import Catalog
     from worker.holdings import Holding
+    from worker.plan_steps import Steps
     from worker.plans import Item, RunAction
     from worker.runners.logsink import LogSink
 
 CHUNK: Final = 5_000
-SLICE: Final = 250
-"""Partitions that are made before the loop may turn to something else: the renewal of the lease among it."""
 DATABASE_PAUSE_SECONDS: Final = 1.0
 HOPELESS: Final = ("DuplicatePartition", "PlanChanged", "unknown_action", "invalid_params", "PlanUnreadable")
 PLANNING: Final = Entry(
@@ -73,21 +72,26 @@ class Planner:
         """Plan to the end, from where another attempt stopped."""
         standing = await self._standing(holding)
         if standing is None or not standing["runs"]:
-            return failed("BatchEnded", "the batch no longer runs")
+            return failed("BatchEnded", "the batch no longer runs, or its plan is asked for anew")
         if standing["planned"]:
             return settle({"partitions": standing["cursor"]})
         parent = Parent(standing["batch"], standing["epoch"], Batch.from_stored(standing["definition"]))
         entry = await self._current(parent.batch.run.action)
         params = orjson.loads(standing["params"])
-        if parent.epoch > 1:
+        preview = standing["preview"]
+        looks = preview == holding.id
+        if preview is not None and not looks:
+            plan = of_preview(self._pool, preview, CHUNK)
+        elif parent.epoch > 1 and not looks:
             plan = of_superseded(self._pool, parent.id, CHUNK)
         elif parent.batch.partition is not None and parent.batch.partition.action is not None:
             plan = await of_action(parent.batch, params, holding, sink, run, self._current)
         else:
             plan = of_items(parent.batch, params)
-        return await self._plan(plan, parent, entry, holding, Place(standing["cursor"], standing["digest"]))
+        steps = Looks(preview) if looks else Partitions(parent, entry)
+        return await self._plan(plan, steps, holding, Place(standing["cursor"], standing["digest"]))
 
-    async def _plan(self, plan: Plan, parent: Parent, entry: Entry, holding: Holding, place: Place) -> Outcome:
+    async def _plan(self, plan: Plan, steps: Steps, holding: Holding, place: Place) -> Outcome:
         hasher, seen, cursor = hashlib.sha256(), 0, place.cursor
         async with plan.opened() as items:
             async for chunk, whole in _chunks(items):
@@ -101,26 +105,26 @@ class Planner:
                 if not fresh and not whole:
                     continue
                 step = Step(holding.id, holding.attempt, self._worker, cursor, len(fresh), hasher.hexdigest(), whole)
-                partitions = await _candidates(parent, entry, fresh)
-                if (problem := await self._commit(step, partitions, holding)) is not None:
+                if (problem := await self._commit(step, steps, fresh, holding)) is not None:
                     return problem
                 cursor += len(fresh)
                 await reached("plan.committed")
         if cursor < place.cursor:
             return failed("PlanChanged", f"the plan has {seen} items, the attempt before had found {place.cursor}")
-        self._log.info("planned", batch=str(parent.id), partitions=cursor)
+        self._log.info("planned", execution_id=str(holding.id), partitions=cursor)
         return settle({"partitions": cursor})
 
-    async def _commit(self, step: Step, partitions: Sequence[Candidate], holding: Holding) -> Outcome | None:
+    async def _commit(self, step: Step, steps: Steps, items: Sequence[Item], holding: Holding) -> Outcome | None:
         """Commit one step, whatever the database does meanwhile; returns what ends the planning, or None."""
-        if repeated := _repeated(partitions):
+        if (repeated := _repeated(items)) is not None:
             return failed("DuplicatePartition", f"the partition {repeated!r} is in the plan twice: make its key unique")
+        write = await steps.ready(items)
         while True:
             try:
                 async with transaction(self._pool) as tx:
-                    taken = await plan_chunk(tx, step, partitions, f"/plan/{step.plan}")
+                    taken = await write(tx, step)
             except BadData as error:
-                return await self._refused(partitions, error)
+                return await self._refused(steps, items, error)
             except Transient as error:
                 self._log.warning("planning waits for the database", reason=str(error))
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
@@ -132,9 +136,9 @@ class Planner:
                 return None  # An earlier try was committed, and its answer was lost.
             return failed("BatchEnded", "the batch no longer runs, or another attempt plans it")
 
-    async def _refused(self, partitions: Sequence[Candidate], error: BadData) -> Outcome:
+    async def _refused(self, steps: Steps, items: Sequence[Item], error: BadData) -> Outcome:
         async with single_statements(self._pool) as tx:
-            key = await store.repeated_keys(tx, [partition.id for partition in partitions])
+            key = await steps.repeated(tx, items)
         if key is not None:
             return failed("DuplicatePartition", f"the partition {key!r} is in the plan twice: make its key unique")
         return failed("PlanUnreadable", f"a partition cannot be stored: {error}")
@@ -169,18 +173,10 @@ def _add(hasher: Any, items: Sequence[Item]) -> None:  # noqa: ANN401 - hashlib 
         hasher.update(item.key.encode() + b"\0")
 
 
-async def _candidates(parent: Parent, entry: Entry, items: Sequence[Item]) -> list[Candidate]:
-    made: list[Candidate] = []
-    for start in range(0, len(items), SLICE):
-        made += [partition_candidate(parent, entry, item.key, item.params) for item in items[start : start + SLICE]]
-        await asyncio.sleep(0)
-    return made
-
-
-def _repeated(partitions: Sequence[Candidate]) -> str | None:
-    seen: set[UUID] = set()
-    for partition in partitions:
-        if partition.id in seen:
-            return partition.child_key
-        seen.add(partition.id)
+def _repeated(items: Sequence[Item]) -> str | None:
+    seen: set[str] = set()
+    for item in items:
+        if item.key in seen:
+            return item.key
+        seen.add(item.key)
     return None

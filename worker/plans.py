@@ -1,4 +1,4 @@
-"""Where the items of a plan come from: a definition, what an action gave, what a restart superseded. Makes no child."""
+"""Where the items of a plan come from: a definition, an action, what a restart superseded or planned anew."""
 
 from __future__ import annotations
 
@@ -107,6 +107,23 @@ def of_superseded(pool: Pool[Any], batch: UUID, most: int) -> Plan:
             if len(rows) < most:
                 return
             after = rows[-1]["id"]
+
+    return Plan(read)
+
+
+def of_preview(pool: Pool[Any], preview: UUID, most: int) -> Plan:
+    """What a restart is to make of a plan that was made anew before it."""
+
+    async def read() -> AsyncIterator[Item]:
+        after = 0
+        while True:
+            async with single_statements(pool) as tx:
+                rows = await store.previewed(tx, preview, after, most)
+            for row in rows:
+                yield Item(row["key"], orjson.loads(row["params"]))
+            if len(rows) < most:
+                return
+            after = rows[-1]["position"]
 
     return Plan(read)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
+    from interlock.acceptance.partitions import Step
     from interlock.adapters.postgres import Tx
 
 SQL = Statements("worker")
@@ -162,3 +163,19 @@ async def repeated_keys(tx: Tx, ids: Sequence[UUID]) -> str | None:
 async def superseded(tx: Tx, batch: UUID, after: UUID, most: int) -> list[Record]:
     """Partitions that the restart of a batch has superseded, behind the id `after`: (id, key, params)."""
     return await tx.fetch(SQL["superseded"], batch, after, most)
+
+
+async def preview_chunk(tx: Tx, step: Step, keys: Sequence[str], params: Sequence[str]) -> bool:
+    """Commit one step of a planning that is only looked at; False when the fence is lost or the step is taken."""
+    return bool(await tx.fetchval(SQL["preview_chunk"], *step, keys, params))
+
+
+async def previewed(tx: Tx, plan: UUID, after: int, most: int) -> list[Record]:
+    """Items of a plan that was made anew, behind the position `after`: (position, key, params)."""
+    return await tx.fetch(SQL["previewed"], plan, after, most)
+
+
+async def repeated_in_preview(tx: Tx, plan: UUID, keys: Sequence[str]) -> str | None:
+    """One of these keys that the plan has already."""
+    key: str | None = await tx.fetchval(SQL["repeated_in_preview"], plan, keys)
+    return key

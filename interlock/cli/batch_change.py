@@ -11,9 +11,11 @@ import typer
 
 from interlock.cli import batch_view, output
 from interlock.cli.batch import FAILED, BatchId, find
-from interlock.cli.consent import DryRun  # noqa: TC001 - Typer reads the annotation
+from interlock.cli.batch_replan import Wish, restart_anew
+from interlock.cli.consent import DryRun, Yes  # noqa: TC001 - Typer reads the annotation
 from interlock.cli.session import Json, with_client
 from interlock.client.batch_records import Choice
+from interlock.client.batch_replans import NOTHING
 from interlock.client.batches import CHOSEN, NotRestartable
 from interlock.client.ids import short
 from interlock.contract.errors import InvalidParams
@@ -53,16 +55,31 @@ def restart(
             help="failed, partial, timed_out, cancelled, abandoned, keys=A,B or error=FINGERPRINT; may be repeated.",
         ),
     ] = None,
+    replan: Annotated[
+        bool, typer.Option("--replan", help="Make the plan anew: shows the difference and asks; --only of what stays.")
+    ] = False,
+    preview: Annotated[
+        str | None, typer.Option(metavar="ID", help="With --replan: the plan that was made and shown before.")
+    ] = None,
+    yes: Yes = False,
     dry_run: DryRun = False,
     json: Json = False,
-) -> None:
+) -> int:
     """Make partitions of an ended batch again; all others stay and count.
 
     Without --only that is whatever is partial, failed, timed_out, cancelled or abandoned. Of several statuses, keys or
-    errors any will do; where several kinds are given, each must fit.
+    errors any will do; where several kinds are given, each must fit. With --replan the keys of a new plan are made too,
+    those it no longer has are gone, and without --only all others stay as they are.
     """
-    choice = chosen(only or ())
+    if replan:
+        choice = chosen(only) if only else NOTHING
+        return restart_anew(ctx, Wish(batch=batch, choice=choice, preview=preview, yes=yes, dry_run=dry_run, json=json))
+    if preview is not None:
+        raise typer.BadParameter("belongs to --replan", param_hint="--preview")
+    return _restart(ctx, batch, chosen(only or ()), dry_run=dry_run, json=json)
 
+
+def _restart(ctx: typer.Context, batch: str, choice: Choice, *, dry_run: bool, json: bool) -> int:
     async def work(client: Client) -> tuple[BatchState, Chosen, int]:
         identity = await find(client, batch)
         found = await client.batches.chosen(identity, choice)
@@ -88,6 +105,7 @@ def restart(
     else:
         output.line(f"{short(state.id)} is {state.status} again: {_partitions(made)} in epoch {state.epoch}")
         output.say(f"follow it: interlock batch watch {short(state.id)}")
+    return 0
 
 
 def chosen(only: Sequence[str]) -> Choice:

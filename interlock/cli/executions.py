@@ -80,7 +80,7 @@ def _row(each: Summary, *, partitions: bool) -> tuple[object, ...]:
 
 def _named(each: Summary) -> str:
     """Return what runs: the action, the batch, or that this is the planning of one."""
-    if each.child_key == PLAN:
+    if each.action == PLAN:
         return "(planning)"
     return f"{each.action} (batch)" if each.kind == "batch" else each.action
 

@@ -42,7 +42,9 @@ class FoundBatches(Batches):
         if state.status not in TERMINAL:
             raise NotRestartable(f"batch {identity} is {state.status}: cancel it, or wait for its end")
         if not state.planned:
-            raise NotRestartable(f"the plan of batch {identity} was never finished: start a new one")
+            raise NotRestartable(
+                f"the plan of batch {identity} was never finished: plan it anew with --replan, or start a new one"
+            )
         statuses = CHOSEN if choice is None else choice.statuses
         keys = choice.keys if choice else None
         errors = choice.errors if choice else None

@@ -72,7 +72,7 @@ class BatchState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Partition:
-    """One partition; `superseded_by` is the one that a restart made in its place."""
+    """One partition; `superseded_by` is what a restart made in its place, or the planning by which it is gone."""
 
     id: UUID
     key: str
@@ -135,3 +135,42 @@ class Chosen:
     def partitions(self) -> int:
         """How many partitions a restart would take."""
         return sum(share.partitions for share in self.shares)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyShare:
+    """Some keys of a plan: how many, and the first ten."""
+
+    partitions: int = 0
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What a plan that was made anew, the `preview`, would do to a batch.
+
+    Of what is the `same`, `again` is chosen to be made again and all else is kept; `changed` has other parameters in
+    the new plan. `unknown` are keys that were chosen and that no partition has.
+    """
+
+    preview: UUID
+    epoch: int
+    new: KeyShare
+    gone: KeyShare
+    same: KeyShare
+    again: KeyShare
+    changed: KeyShare
+    unknown: tuple[str, ...]
+
+    @property
+    def made(self) -> int:
+        """How many partitions the restart would make."""
+        return self.new.partitions + self.again.partitions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replanned:
+    """What a restart with another plan did: how many partitions it makes, and how many are gone."""
+
+    made: int
+    gone: int

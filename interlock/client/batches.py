@@ -99,12 +99,14 @@ class Batches(Patience):
         return await self._patiently(self._restart, identity, choice or Choice(statuses=CHOSEN))
 
     async def _restart(self, tx: Tx, identity: UUID, choice: Choice) -> int:
-        row = await _row(tx, identity)
+        row = await batch_row(tx, identity)
         status = Status(row["status"])
         if status not in TERMINAL:
             raise NotRestartable(f"batch {identity} is {status}: cancel it, or wait for its end")
         if not row["planned"]:
-            raise NotRestartable(f"the plan of batch {identity} was never finished: start a new one")
+            raise NotRestartable(
+                f"the plan of batch {identity} was never finished: plan it anew with --replan, or start a new one"
+            )
         batch = Batch.from_stored(row["definition"])
         plan = planned(identity, row["epoch"] + 1, pool=batch.pool, priority=batch.priority)
         (lane,) = await lanes(tx, [plan])
@@ -131,7 +133,7 @@ class Batches(Patience):
         return await self._patiently(self._cancel, identity, reason, drain)
 
     async def _cancel(self, tx: Tx, identity: UUID, reason: str, drain: bool) -> bool:  # noqa: FBT001 - passed on
-        await _row(tx, identity)
+        await batch_row(tx, identity)
         admission = await store.admit(tx, self._actor, decided=[identity], reason=reason)
         if drain:
             await tx.execute(SQL["drain_batch"], identity)
@@ -164,7 +166,7 @@ class Batches(Patience):
     async def _add(
         self, tx: Tx, identity: UUID, numbered: Sequence[tuple[int, JsonValue]]
     ) -> tuple[list[str], list[str]]:
-        row = await _row(tx, identity)
+        row = await batch_row(tx, identity)
         if Status(row["status"]) is not Status.RUNNING or row["sealed"] or not row["planned"]:
             stands = "is sealed" if row["sealed"] else "plans still" if not row["planned"] else f"is {row['status']}"
             raise NotOpen(f"batch {identity} takes no partitions: it {stands}")
@@ -189,11 +191,12 @@ class Batches(Patience):
         return await self._patiently(self._seal, identity)
 
     async def _seal(self, tx: Tx, identity: UUID) -> bool:
-        await _row(tx, identity)
+        await batch_row(tx, identity)
         return bool(await tx.fetchval(SQL["seal_batch"], identity, self._actor))
 
 
-async def _row(tx: Tx, identity: UUID) -> Record:
+async def batch_row(tx: Tx, identity: UUID) -> Record:
+    """One batch as it stands. Raises UnknownId and NotABatch."""
     await tx.execute(SQL["planned_anew"])
     row: Record | None = await tx.fetchrow(SQL["batch"], identity)
     if row is not None:
@@ -204,7 +207,7 @@ async def _row(tx: Tx, identity: UUID) -> Record:
 
 
 async def _state(tx: Tx, identity: UUID) -> BatchState:
-    row = await _row(tx, identity)
+    row = await batch_row(tx, identity)
     status = Status(row["status"])
     processed = sum(row[name] for name in COUNTED)
     total = row["made"] if row["sealed"] else None
@@ -268,7 +271,7 @@ async def _reason(tx: Tx, identity: UUID) -> str:
 async def _partitions(
     tx: Tx, identity: UUID, statuses: Sequence[Status], *, superseded: bool, limit: int, cursor: UUID | None
 ) -> list[Partition]:
-    await _row(tx, identity)
+    await batch_row(tx, identity)
     rows = await tx.fetch(
         SQL["partitions"], identity, cursor or UUID(int=0), [str(s) for s in statuses] or None, superseded, limit
     )
@@ -286,6 +289,6 @@ async def _partitions(
 
 
 async def _failures(tx: Tx, identity: UUID) -> list[FailureGroup]:
-    await _row(tx, identity)
+    await batch_row(tx, identity)
     rows = await tx.fetch(SQL["failures"], identity, MOST_GROUPS)
     return [FailureGroup(**{**row, "keys": tuple(row["keys"])}) for row in rows]

@@ -20,7 +20,7 @@ from interlock.adapters import migrations
 from interlock.adapters.faults import reached
 from interlock.adapters.postgres import mapped_errors, open_pool
 from interlock.client import batch_registry, pools, queues, registry, store
-from interlock.client.batch_finds import FoundBatches
+from interlock.client.batch_replans import Replans
 from interlock.client.cancels import Cancels
 from interlock.client.doctor import examine
 from interlock.client.explain import explain
@@ -61,7 +61,7 @@ class Client(Cancels):
         super().__init__(pool, f"/client/{uuid7()}")
         self.poison = PoisonMessages(pool)
         self.workers = Workers(pool)
-        self.batches = FoundBatches(pool, self._actor)
+        self.batches = Replans(pool, self._actor)
         self._catalog = Catalog()
 
     @classmethod

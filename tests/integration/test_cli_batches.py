@@ -520,7 +520,8 @@ async def test_a_batch_whose_plan_was_never_finished_is_not_restarted(
     await eventually(over)
     said = await interlock("batch", "restart", identity, *words)
     assert (said.code, said.out) == (1, "")
-    assert said.err == f"interlock: the plan of batch {identity} was never finished: start a new one\n"
+    instead = "plan it anew with --replan, or start a new one"
+    assert said.err == f"interlock: the plan of batch {identity} was never finished: {instead}\n"
 
 
 async def test_list_leaves_partitions_out_unless_they_are_asked_for(world: World, interlock: Interlock) -> None:
