@@ -160,6 +160,14 @@ BEGIN
         RETURNING id
     )
     SELECT coalesce(array_agg(id), '{}') INTO accepted FROM inserted;
+    IF p_batch IS NOT NULL THEN
+        -- A batch that stood already has its planning, or never started: then a repeat must not plan it.
+        WITH orphaned AS (
+            DELETE FROM execution e USING unnest(p_id, p_parent) c(id, parent)
+            WHERE e.id = c.id AND c.id = ANY(accepted) AND c.parent = ANY(p_id) AND c.parent <> ALL(accepted) RETURNING e.id
+        )
+        SELECT coalesce(array_agg(a), '{}') INTO accepted FROM unnest(accepted) a WHERE a NOT IN (SELECT id FROM orphaned);
+    END IF;
 
     -- Joining the arrays again costs the square of the flush; with nothing known already there is nothing to filter.
     all_new := cardinality(accepted) = cardinality(p_id);
@@ -181,6 +189,11 @@ BEGIN
         SELECT u.id, u.batch::jsonb, CASE WHEN NOT u.batch::jsonb ? 'partition' THEN now() END,
                CASE WHEN is_terminal(u.status) THEN now() END
         FROM unnest(p_id, p_batch, statuses) u(id, batch, status) WHERE u.batch IS NOT NULL AND u.id = ANY(accepted);
+        -- What was cancelled before it came has ended all the same, without a start.
+        INSERT INTO batch_callback (execution_id, epoch, event)
+        SELECT u.id, 1, v.event FROM unnest(p_id, p_batch, statuses) u(id, batch, status)
+        CROSS JOIN LATERAL (VALUES ('finished'), (u.status::text)) v(event)
+        WHERE u.batch IS NOT NULL AND is_terminal(u.status) AND u.id = ANY(accepted) AND notifies(u.batch::jsonb, v.event);
     END IF;
     own := record_moves(moves, 'executor', p_actor);
     IF p_batch IS NOT NULL THEN

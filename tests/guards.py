@@ -987,9 +987,21 @@ GUARDS = {
     ),
     "what is gone from a plan still counts": Guard(
         PARENTS,
-        "FROM fates f WHERE e.id = f.id AND (f.fate = 'gone' OR f.again);",
-        "FROM fates f WHERE e.id = f.id AND f.again;",
+        "FROM fates f WHERE e.id BETWEEN f.id AND f.id AND (f.fate = 'gone' OR f.again);",
+        "FROM fates f WHERE e.id BETWEEN f.id AND f.id AND f.again;",
         REPLANS + "test_what_is_new_is_made_what_is_gone_does_not_count_and_what_stayed_is_kept",
+    ),
+    "a lookup whose connection is cut costs an attempt of the planning": Guard(
+        "worker/planning.py",
+        "return await self._catalog.runnable(tx, name)\n            except Transient as error:",
+        "return await self._catalog.runnable(tx, name)\n            except ZeroDivisionError as error:",
+        PLANNING + "test_a_connection_that_is_cut_while_the_action_is_looked_up_costs_no_attempt",
+    ),
+    "a batch that was cancelled before it came tells nobody": Guard(
+        "migrations/0004_acceptance.sql",
+        "AND u.id = ANY(accepted) AND notifies(u.batch::jsonb, v.event);",
+        "AND false;",
+        CALLBACKS + "test_a_batch_that_was_cancelled_before_it_came_tells_of_its_end_and_of_no_start",
     ),
     "a batch is added to behind its seal": Guard(
         PARENTS,
@@ -1026,6 +1038,12 @@ GUARDS = {
         "WHERE p.status <> 'requested' OR p.id = ANY(blocked));",
         "WHERE false);",
         BATCH_CANCELS + "test_a_cancel_before_its_batch_plans_nothing",
+    ),
+    "a repeat plans a batch that never started": Guard(
+        "migrations/0004_acceptance.sql",
+        " AND c.parent = ANY(p_id) AND c.parent <> ALL(accepted) RETURNING e.id",
+        " AND false RETURNING e.id",
+        BATCH_CANCELS + "test_a_batch_that_was_cancelled_before_it_came_is_not_planned_by_a_repeat",
     ),
     "an event of a batch is called back twice": Guard(
         "interlock/acceptance/partitions.py",

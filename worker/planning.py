@@ -153,8 +153,13 @@ class Planner:
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
     async def _current(self, name: str) -> Entry:
-        async with single_statements(self._pool) as tx:
-            return await self._catalog.runnable(tx, name)
+        while True:
+            try:
+                async with single_statements(self._pool) as tx:
+                    return await self._catalog.runnable(tx, name)
+            except Transient as error:
+                self._log.warning("planning waits for the database", reason=str(error))
+                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
 
 async def _chunks(items: AsyncIterator[Item]) -> AsyncIterator[tuple[list[Item], bool]]:

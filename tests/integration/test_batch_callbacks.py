@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -12,11 +13,9 @@ from executor.loops.reconciler import batches
 from interlock.client.client import Client
 from tests.attempts import claim, finish
 from tests.batches import counts, drives, end, open_batch, seal, sealed_batch, status
-from tests.world import ACTOR
+from tests.world import ACTOR, request
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from executor.loops.periodic import Context
     from tests.world import World
 
@@ -76,6 +75,21 @@ async def test_a_cancelled_batch_is_told_too(world: World, told: dict[str, Any])
     await drives(world, made.id)
     await drives(world, made.id)
     assert await events(world, made.id) == ["cancelled", "finished", "started"]
+
+
+async def test_a_batch_that_was_cancelled_before_it_came_tells_of_its_end_and_of_no_start(
+    world: World, told: dict[str, Any], context: Context
+) -> None:
+    await world.register("tell")
+    wanted = request("cut", definition={"run": {"action": "job"}, "partition": {"items": [1]}, **told})
+    await world.tx.execute(
+        "INSERT INTO cancel_tombstone VALUES ($1::uuid, 'too early', '/client/test', now() + interval '1 hour')",
+        wanted["id"],
+    )
+    await world.accept(wanted)
+    await world.accept(wanted)
+    await batches(context)
+    assert await events(world, UUID(wanted["id"])) == ["cancelled", "finished"]
 
 
 async def test_a_restarted_batch_tells_again_in_its_epoch(world: World, told: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -17,8 +18,6 @@ from tests.races import one_waits_for_the_other
 from tests.world import ACTOR, request
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from tests.world import World
 
 
@@ -185,15 +184,36 @@ async def test_a_planning_that_runs_is_waited_for(world: World) -> None:
 
 
 async def test_a_cancel_before_its_batch_plans_nothing(world: World) -> None:
-    wanted = request("cut", definition={"run": {"action": "job"}, "partition": {"items": [1]}})
+    await cancelled_before(world, items=[1])
+    rows = await world.tx.fetch("SELECT kind, status::text FROM execution")
+    assert [tuple(row) for row in rows] == [("batch", "cancelled")]
+    assert await world.tx.fetchval("SELECT ended_at IS NOT NULL FROM batch")
+
+
+async def test_a_batch_that_was_cancelled_before_it_came_is_not_planned_by_a_repeat(world: World) -> None:
+    wanted = await cancelled_before(world, items=[1])
+    (answer,) = (await world.accept(wanted)).answers
+    assert answer.existing == UUID(wanted["id"])
+    other = request("cut", definition=wanted["definition"])
+    first, second = (await world.accept(wanted, other)).answers
+    assert (first.accepted, second.accepted) == (False, True)
+    rows = await world.tx.fetch("SELECT coalesce(parent_id, id) AS id, status::text FROM execution ORDER BY status")
+    other_id = UUID(other["id"])
+    assert sorted(map(tuple, rows)) == sorted(
+        [(UUID(wanted["id"]), "cancelled"), (other_id, "running"), (other_id, "scheduled")]
+    )
+    await world.audit()
+
+
+async def cancelled_before(world: World, items: list[int]) -> dict[str, Any]:
+    """Ask for a batch whose cancel has come already; return the request."""
+    wanted = request("cut", definition={"run": {"action": "job"}, "partition": {"items": items}})
     await world.tx.execute(
         "INSERT INTO cancel_tombstone VALUES ($1::uuid, 'too early', '/client/test', now() + interval '1 hour')",
         wanted["id"],
     )
     await world.accept(wanted)
-    rows = await world.tx.fetch("SELECT kind, status::text FROM execution")
-    assert [tuple(row) for row in rows] == [("batch", "cancelled")]
-    assert await world.tx.fetchval("SELECT ended_at IS NOT NULL FROM batch")
+    return wanted
 
 
 async def test_a_thousand_waiting_partitions_are_cancelled_in_chunks(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from interlock.contract.identity import child_id
 from interlock.contract.status import Status
 from tests.attempts import claim, finish
 from tests.batches import counts, drives, end, status
+from tests.eventually import eventually
 from tests.world import request
 from worker import planning
 from worker.holdings import Holding
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from tests.world import World
 
 CHUNK = 10
+CUT_WHO_WAITS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -232,6 +238,19 @@ async def test_a_partition_that_its_action_refuses_fails_and_the_others_are_made
         third = child_id(it.batch, 1, "3")
         message = await world.tx.fetchval("SELECT error ->> 'message' FROM execution WHERE id = $1", third)
         assert "params.n" in message
+
+
+async def test_a_connection_that_is_cut_while_the_action_is_looked_up_costs_no_attempt(world: World) -> None:
+    async with stage(world, numbers(3)) as it, world.another() as other:
+        locked = other.tx.transaction()
+        await locked.start()
+        await other.tx.execute("LOCK TABLE action")
+        async with asyncio.TaskGroup() as group:
+            planning_it = group.create_task(it.run())
+            await eventually(lambda: other.tx.fetchval(CUT_WHO_WAITS))
+            await locked.rollback()
+        assert planning_it.result().result == {"partitions": 3}
+        assert await it.keys() == ["1", "2", "3"]
 
 
 async def test_what_a_restart_chose_is_made_again_with_the_same_parameters(world: World) -> None:
