@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from interlock.results import partial, skip
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 RUNS: Final = "runs"
 SLOTS: Final = "slots"
 NOTES: Final = "notes"
+CALLS: Final = "calls"
 OVERLAP: Final = "overlap"
 OVER: Final = "over"
 # The same in the shell: the locks stay with every process that the command starts.
@@ -41,7 +44,7 @@ async def work(
     context: Context,
     *,
     seconds: float = 0.0,
-    fail: int = 0,
+    fail: float = 0,
     key: str = "",
     limit: int = 0,
     group: int = 0,
@@ -53,6 +56,35 @@ async def work(
         if context.attempt <= fail:
             raise Rehearsed(f"attempt {context.attempt} was to fail")
     return context.attempt
+
+
+async def part(
+    evidence: str,
+    context: Context,
+    *,
+    seconds: float,
+    end: str,
+    fail: int = 0,
+    key: str = "",
+    limit: int = 0,
+) -> object:
+    """Be a partition that ends as `end` says, once `fail` attempts have ended in Rehearsed."""
+    number = await work(
+        evidence, context, seconds=seconds, fail=math.inf if end == "failed" else fail, key=key, limit=limit
+    )
+    return {"partial": partial(number), "skipped": skip("asked to")}.get(end, number)
+
+
+async def numbers(*, count: int) -> list[int]:
+    """Return the items of a plan."""
+    return list(range(1, count + 1))
+
+
+async def called(evidence: str, context: Context, *, batch: str, epoch: int, event: str) -> None:
+    """Be called back, and write down of what, by which execution and in which attempt."""
+    with witnessed(Path(evidence), context.execution_id, "", 0):
+        await asyncio.sleep(0)
+        _write(Path(evidence) / CALLS, f"{batch} {epoch} {event} {context.execution_id} {context.attempt}")
 
 
 async def odd(evidence: str, context: Context, *, kind: str) -> object:
@@ -90,9 +122,9 @@ def witnessed(evidence: Path, execution: str, key: str, limit: int) -> Iterator[
     """Hold the locks of one attempt, and write down each that is refused."""
     with ExitStack() as held:
         if not _locked(evidence / RUNS / execution, held):
-            _note(evidence, f"{OVERLAP} {execution}")
+            _write(evidence / NOTES, f"{OVERLAP} {execution}")
         if limit and not any(_locked(evidence / SLOTS / f"{key}.{number}", held) for number in range(limit)):
-            _note(evidence, f"{OVER} {key}")
+            _write(evidence / NOTES, f"{OVER} {key}")
         yield
 
 
@@ -107,7 +139,7 @@ def _locked(path: Path, held: ExitStack) -> bool:
     return True
 
 
-def _note(evidence: Path, line: str) -> None:
-    file = os.open(evidence / NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def _write(path: Path, line: str) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.write(file, f"{line}\n".encode())
     os.close(file)

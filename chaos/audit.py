@@ -6,12 +6,14 @@ Trusts no status, no counter and no check of the product: each figure is worked 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
 from chaos.actions import OVER, OVERLAP
+from chaos.batch_audit import object_to
+from chaos.batch_kinds import AskedBatch
 from chaos.figures import Figures
 from interlock.contract.status import TERMINAL
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
+    from chaos.batch_audit import Call, Told
+    from chaos.batch_kinds import Child
     from chaos.ear import Fact
     from chaos.flavours import Asked
 
@@ -66,7 +70,8 @@ class Crash:
 class Material:
     """Everything that is known of a trial that is over. `forgiven` are executions whose events went with the broker.
 
-    `ahead` is by how many seconds the database's clock is ahead of that of the facts.
+    What batches made is in `asked`, too, and in `children`; `told` is what they say of themselves, `calls` are the runs
+    of their callbacks. `ahead` is by how many seconds the database's clock is ahead of that of the facts.
     """
 
     asked: Sequence[Asked]
@@ -83,6 +88,9 @@ class Material:
     leaked_s: float = 0.0
     dead_letters: Sequence[str] = ()
     forgiven: Collection[UUID] = ()
+    children: Sequence[Child] = ()
+    told: Mapping[UUID, Told] = field(default_factory=dict)
+    calls: Sequence[Call] = ()
 
 
 def audit(material: Material) -> Figures:
@@ -91,6 +99,7 @@ def audit(material: Material) -> Figures:
     for move in sorted(material.moves, key=lambda move: move.move):
         history[move.execution_id].append(move)
     missing, extra = events(material, history)
+    batches = object_to(material, history)
     noted = Counter(line.split(" ", 1)[0] for line in material.notes)
     return Figures(
         executions=len(material.asked),
@@ -106,6 +115,11 @@ def audit(material: Material) -> Figures:
         recovery_p99_s=round(percentile(recoveries(material, history), 0.99), 2),
         event_after_crash_max_s=round(max(silences(material, history), default=0.0), 2),
         dead_letters=len(material.dead_letters),
+        batches=sum(isinstance(asked, AskedBatch) for asked in material.asked),
+        batches_open=len(batches.still_open),
+        wrong_counts=len(batches.counts),
+        wrong_outcomes=len(batches.outcomes),
+        wrong_callbacks=len(batches.callbacks),
     )
 
 
@@ -198,9 +212,11 @@ def inversions(moves: Iterable[Move]) -> int:
 def recoveries(material: Material, history: Mapping[UUID, Sequence[Move]]) -> list[float]:
     """Return for each loss the seconds from its worker's last renewal until work went on: more than since its death.
 
-    It goes on with the next claim; where keys are limited, with a new place in the queue: the turn is others' then.
+    It goes on with the next claim; where keys are limited, or batches ask for more than can run at once, with a new
+    place in the queue: the turn is others' then.
     """
-    limited = {asked.id for asked in material.asked if asked.limits}
+    crowded = any(isinstance(asked, AskedBatch) for asked in material.asked)
+    limited = {asked.id for asked in material.asked if asked.limits or crowded}
     found = []
     for loss in material.losses:
         begun = loss.lease_end - material.lease

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MEANING: Final = {
-    "executions": "asked for",
+    "executions": "asked for, with all that batches made",
     "lost": "did not end, or ended as their requests cannot end",
     "finished_twice": "ended more than once in an epoch, or have two results",
     "events_missing": "events of committed moves that a subscriber never heard",
@@ -22,7 +22,14 @@ MEANING: Final = {
     "recovery_p99_s": "from the last renewal of a lost worker until its work went on",
     "event_after_crash_max_s": "from the crash of a worker until what it had ended was heard of",
     "dead_letters": "messages put aside that the trial did not spoil itself",
+    "batches": "of what was asked for",
+    "batches_open": "did not end",
+    "wrong_counts": "have other partitions than they were cut into, or counters that are not their counts",
+    "wrong_outcomes": "ended in another way than their counts say",
+    "wrong_callbacks": "calls that are missing, come twice, or tell what did not happen",
 }
+SIZES: Final = ("executions", "batches")
+"""How much there was to judge: no figure that may be too high."""
 LEAK_SECONDS: Final = 10.0
 EVENT_SECONDS: Final = 3.0
 RECOVERY_MARGIN: Final = 10.0
@@ -46,6 +53,11 @@ class Figures:
     recovery_p99_s: float = 0.0
     event_after_crash_max_s: float = 0.0
     dead_letters: int = 0
+    batches: int = 0
+    batches_open: int = 0
+    wrong_counts: int = 0
+    wrong_outcomes: int = 0
+    wrong_callbacks: int = 0
 
     def as_dict(self) -> dict[str, int | float]:
         """Return them by name, in their order."""
@@ -63,7 +75,7 @@ class Bars:
     def broken(self, figures: Figures) -> list[str]:
         """Name the figures that are too high, with what they are and what they may be."""
         measured = figures.as_dict()
-        limits = {name: 0.0 for name in measured if name != "executions"} | asdict(self)
+        limits = {name: 0.0 for name in measured if name not in SIZES} | asdict(self)
         return [
             f"{name} is {measured[name]:g}, may be {limits[name]:g}" for name in limits if measured[name] > limits[name]
         ]

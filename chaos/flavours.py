@@ -126,12 +126,16 @@ ODD_COMMAND: Final = Flavour(
     },
     ends=ANY_END,
 )
-ALL: Final = (*FLAVOURS, ODD_OUTPUT, ODD_COMMAND)
+PART: Final = Flavour(name="part", share=0, definition={"function": "chaos.actions:part"})
+NUMBERS: Final = Flavour(name="numbers", share=0, definition={"function": "chaos.actions:numbers"})
+CALLED: Final = Flavour(name="called", share=0, definition={"function": "chaos.actions:called"})
+"""What batches run, are planned by, and call back."""
+ALL: Final = (*FLAVOURS, ODD_OUTPUT, ODD_COMMAND, PART, NUMBERS, CALLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One request of the load: what was sent, how it may end, and the limits of its keys."""
+    """One request of the load, or what came of one: what was sent, how it may end, and the limits of its keys."""
 
     id: UUID
     flavour: str

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from chaos import flavours, stage, trial
+from chaos import batch_kinds, flavours, stage, trial
 from chaos.figures import Verdict
 from chaos.naive.trial import compare
-from chaos.scenarios import broker, database, input, messages, processes  # noqa: A004 - a module of ours
+from chaos.scenarios import broker, database, input, messages, processes, together  # noqa: A004 - a module of ours
 from interlock.contract.errors import Misconfigured
 from interlock.contract.suggestions import did_you_mean
 from interlock.local.stack import Stack, say
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from chaos.trial import Scenario
 
 SCENARIOS: Final = {
-    each.name: each for module in (processes, messages, broker, database, input) for each in module.SCENARIOS
+    each.name: each for module in (processes, messages, broker, database, input, together) for each in module.SCENARIOS
 }
 EXECUTIONS: Final = 1300
 SECONDS: Final = 30.0
@@ -130,7 +130,11 @@ async def _one(scenario: Scenario, here: Stage, options: Options) -> Verdict:
         return Verdict(name=scenario.name, skipped=reason)
     say(f"{scenario.name}: {scenario.sentence}")
     seed = random.Random(f"{options.seed}/{scenario.name}")  # noqa: S311 - repeatable, not secret
-    plan = flavours.plan(seed, options.executions, here.name, str(here.evidence), scenario.flavours)
+    names = (here.name, str(here.evidence))
+    if scenario.batches:
+        plan = batch_kinds.plan(seed, options.executions, *names)
+    else:
+        plan = flavours.plan(seed, options.executions, *names, scenario.flavours)
     verdict = await trial.run(scenario, here, plan, seed, options.seconds)
     for line in (*verdict.notes, *verdict.broken, *verdict.complaints):
         say(f"  {line}")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from chaos.actions import NOTES, RUNS, SLOTS
+from chaos.actions import CALLS, NOTES, RUNS, SLOTS
 from chaos.cast import Cast
 from chaos.ear import Ear
 from chaos.eyes import Eyes
@@ -71,7 +71,14 @@ class Stage:
 
     def notes(self) -> list[str]:
         """Return what the actions wrote down so far."""
-        file = self.evidence / NOTES
+        return self._written(NOTES)
+
+    def calls(self) -> list[str]:
+        """Return what the callbacks of batches wrote down so far."""
+        return self._written(CALLS)
+
+    def _written(self, name: str) -> list[str]:
+        file = self.evidence / name
         return file.read_text().splitlines() if file.exists() else []
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
+from chaos import batch_eyes
 from chaos.audit import Crash, Loss, Material, Move, audit, beyond, events, lost
+from chaos.batch_audit import Call, object_to
+from chaos.batch_kinds import as_asked
 from chaos.ear import FORGER
 from chaos.eyes import Eyes
-from chaos.figures import EVENT_SECONDS, RECOVERY_MARGIN, Bars, Verdict
+from chaos.figures import EVENT_SECONDS, LEAK_SECONDS, RECOVERY_MARGIN, Bars, Verdict
 from chaos.load import Load
 from chaos.stage import LEASE
 from interlock.contract.errors import Transient
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
+    from chaos.batch_kinds import Child
     from chaos.flavours import Asked, Flavour
     from chaos.stage import Stage
 
@@ -49,6 +53,26 @@ class Trial:
     """Spans of time, by the database's clock, whose ends may have been announced to queues that are gone."""
     notes: list[str] = field(default_factory=list)
     leaked: float = 0.0
+    children: list[Child] = field(default_factory=list)
+    """What batches made, as far as it was looked for."""
+
+    @property
+    def asked(self) -> list[Asked]:
+        """What was asked for, and what batches made of it."""
+        return [*self.load.asked, *as_asked(self.load.asked, self.children)]
+
+    @property
+    def ids(self) -> list[UUID]:
+        """The ids of all that."""
+        return [each.id for each in self.asked]
+
+    async def all_ended(self) -> bool:
+        """Whether nothing is open, first of what was asked for, then of what that made."""
+        if await self.stage.eyes.value("unended", self.ids):
+            return False
+        known = len(self.children)
+        self.children = await batch_eyes.children(self.stage.eyes, self.load.asked)
+        return len(self.children) == known or not await self.stage.eyes.value("unended", self.ids)
 
     @property
     def goes_on(self) -> bool:
@@ -68,7 +92,8 @@ class Trial:
 class Scenario:
     """One fault: its name, its sentence, and the coroutine that commits and heals it.
 
-    `harmless` ones touch only what the trial made. `outage`: the database is away on the way.
+    `harmless` ones touch only what the trial made. `outage`: the database is away on the way. `batches` are the load.
+    `hindered`: by how many seconds whoever heals may be held up itself.
     It goes on `longer` times as long as others. `impossible` says why it cannot be run here, or nothing.
     """
 
@@ -77,7 +102,9 @@ class Scenario:
     fault: Callable[[Trial], Awaitable[None]]
     harmless: bool = False
     outage: bool = False
+    hindered: float = 0.0
     longer: float = 1.0
+    batches: bool = False
     flavours: tuple[Flavour, ...] = ()
     impossible: Callable[[Stage], str] = lambda _: ""
 
@@ -87,10 +114,12 @@ class Scenario:
         `beside` somebody's own workers there are more than three, of which executors do not believe at once that many
         are lost.
         """
-        away = seconds + LEASE if self.outage else 0.0
-        if beside:
-            away += EXECUTORS_LEASE
-        return Bars(recovery_p99_s=LEASE + RECOVERY_MARGIN + away, event_after_crash_max_s=EVENT_SECONDS + away)
+        more = self.hindered + (seconds + LEASE if self.outage else 0.0) + (EXECUTORS_LEASE if beside else 0.0)
+        return Bars(
+            leaked_slot_max_s=LEAK_SECONDS + self.hindered,
+            recovery_p99_s=LEASE + RECOVERY_MARGIN + more,
+            event_after_crash_max_s=EVENT_SECONDS + more,
+        )
 
 
 async def run(scenario: Scenario, stage: Stage, plan: list[Asked], seed: random.Random, seconds: float) -> Verdict:
@@ -112,7 +141,7 @@ async def run(scenario: Scenario, stage: Stage, plan: list[Asked], seed: random.
     complaints = await _perform(scenario, trial)
     material = await _material(trial, first_poison, noted)
     figures = audit(material)
-    failures = await stage.eyes.fetch("errors", [each.id for each in load.asked if "failed" not in each.ends])
+    failures = await stage.eyes.fetch("errors", [each.id for each in trial.asked if "failed" not in each.ends])
     return Verdict(
         name=scenario.name,
         figures=figures,
@@ -137,10 +166,9 @@ async def _perform(scenario: Scenario, trial: Trial) -> list[str]:
         if not await trial.stage.cast.all_ready():
             complaints.append("not every daemon got ready again")
         deadline = monotonic() + END_SECONDS
-        ids = [asked.id for asked in trial.load.asked]
-        while await trial.stage.eyes.value("unended", ids) and monotonic() < deadline:  # noqa: ASYNC110 - rows
+        while not await trial.all_ended() and monotonic() < deadline:  # noqa: ASYNC110 - rows
             await asyncio.sleep(SAMPLE / 2)
-        await _rest(trial, ids)
+        await _rest(trial)
         sampling.cancel()
     return complaints
 
@@ -150,16 +178,30 @@ async def _whole(scenario: Scenario, trial: Trial) -> None:
     await trial.pause(trial.seconds)
 
 
-async def _rest(trial: Trial, ids: list[UUID]) -> None:
+async def _rest(trial: Trial) -> None:
     """Wait until nothing is left and every event was heard; what does not come about shows in the figures."""
     deadline = monotonic() + REST_SECONDS
     while monotonic() < deadline:
-        if not await trial.stage.eyes.value("leftovers", ids):
-            moves = [Move(**row) for row in await trial.stage.eyes.fetch("moves", ids)]
-            so_far = Material(asked=trial.load.asked, moves=moves, facts=trial.stage.ear.facts)
-            if not events(so_far, _by_execution(so_far))[0]:
+        if await trial.all_ended() and not await trial.stage.eyes.value("leftovers", trial.ids):
+            so_far = await _history(trial)
+            history = _by_execution(so_far)
+            if not events(so_far, history)[0] and not object_to(so_far, history):
                 return
         await asyncio.sleep(SAMPLE)
+
+
+async def _history(trial: Trial) -> Material:
+    """Return what was done and heard so far, and what batches tell."""
+    stage = trial.stage
+    return Material(
+        asked=trial.asked,
+        moves=[Move(**row) for row in await stage.eyes.fetch("moves", trial.ids)],
+        facts=stage.ear.facts,
+        contradictions=stage.ear.contradictions,
+        children=trial.children,
+        told=await batch_eyes.told(stage.eyes, trial.load.asked),
+        calls=[Call.read(line) for line in stage.calls()],
+    )
 
 
 async def _sample(trial: Trial) -> None:
@@ -178,19 +220,15 @@ async def _sample(trial: Trial) -> None:
 
 
 async def _material(trial: Trial, first_poison: int, noted: int) -> Material:
-    stage, asked = trial.stage, trial.load.asked
-    ids = [each.id for each in asked]
-    moves = [Move(**row) for row in await stage.eyes.fetch("moves", ids)]
-    ends = [(move.execution_id, move.at) for move in moves]
+    stage, ids = trial.stage, trial.ids
+    history = await _history(trial)
+    ends = [(move.execution_id, move.at) for move in history.moves]
     poison = await stage.eyes.fetch("poison", first_poison)
     # What a user's own work left behind is not for a trial to judge.
     ahead = await _ahead(trial)
     violations = 0 if stage.stack is None else (await stage.client.examine()).violations
-    return Material(
-        asked=asked,
-        moves=moves,
-        facts=stage.ear.facts,
-        contradictions=stage.ear.contradictions,
+    return replace(
+        history,
         notes=stage.notes()[noted:],
         losses=[Loss(**row) for row in await stage.eyes.fetch("losses", ids)],
         crashes=await _crashes(stage, ahead),
@@ -237,6 +275,7 @@ def _details(material: Material) -> list[str]:
     """Say what is behind the figures, a few lines of each kind."""
     history = _by_execution(material)
     missing, extra = events(material, history)
+    batches = object_to(material, history)
     found = {
         "lost": lost(material, history),
         "never heard": missing,
@@ -244,5 +283,9 @@ def _details(material: Material) -> list[str]:
         "over the limit": [f"{name} by {number}" for name, number in beyond(material.asked, material.moves).items()],
         "noted": list(material.notes),
         "put aside": list(material.dead_letters),
+        "still open": batches.still_open,
+        "wrong counts": batches.counts,
+        "wrong outcome": batches.outcomes,
+        "wrong callback": batches.callbacks,
     }
     return [f"{kind}: {line}" for kind, lines in found.items() for line in lines[:SHOWN]]

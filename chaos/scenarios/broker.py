@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import aio_pika
 
 from chaos.trial import Scenario
+from interlock.contract.topology import ROLES
+from interlock.local.rabbitmq import USERS
 
 if TYPE_CHECKING:
     from chaos.trial import Trial
@@ -20,6 +22,12 @@ UNHEARD_SECONDS: Final = 5.0
 """For how long a message may have been on its way to a subscriber when its queue goes."""
 CLOSE_ALL: Final = (
     'spawn(fun() -> [begin timer:sleep(1000), rabbit_networking:close_all_connections("chaos") end'
+    " || _ <- lists:seq(1, {times})] end), ok."
+)
+
+CLOSE_USERS: Final = (
+    "spawn(fun() -> [begin timer:sleep({pause}), "
+    '[rabbit_networking:close_all_user_connections(User, <<"chaos">>) || User <- [{users}]] end'
     " || _ <- lists:seq(1, {times})] end), ok."
 )
 
@@ -67,6 +75,17 @@ async def purge_queues(trial: Trial) -> None:
 async def close_connections(trial: Trial) -> None:
     """Close every connection each second."""
     await _broker(trial).control("eval", CLOSE_ALL.replace("{times}", str(int(trial.seconds))))
+    await trial.pause(trial.seconds)
+
+
+async def cut_connections(trial: Trial, every: float) -> None:
+    """Close the connections of daemons and clients every so many seconds, and not those of who meddles for us."""
+    users = ", ".join(f'<<"{USERS[role]}">>' for role in ROLES)
+    words = {"{pause}": str(int(every * 1000)), "{users}": users, "{times}": str(int(trial.seconds / every))}
+    code = CLOSE_USERS
+    for name, value in words.items():
+        code = code.replace(name, value)
+    await _broker(trial).control("eval", code)
     await trial.pause(trial.seconds)
 
 

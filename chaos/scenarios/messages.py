@@ -37,8 +37,11 @@ class Meddler:
     What it holds back goes on later; what it forges is said to the queue alone, so that no subscriber hears it.
     """
 
-    def __init__(self, trial: Trial, channel: AbstractChannel, binding: Sequence[Binding]) -> None:
+    def __init__(
+        self, trial: Trial, channel: AbstractChannel, binding: Sequence[Binding], fates: Sequence[str] = FATES
+    ) -> None:
         self._trial = trial
+        self._fates = fates
         self._channel = channel
         self._bindings = binding
         self._late: list[tuple[float, Document]] = []
@@ -86,7 +89,7 @@ class Meddler:
 
     def _fate(self) -> str:
         drawn = int(self._trial.seed.random() / SHARE)
-        return FATES[drawn] if drawn < len(FATES) else "passed"
+        return self._fates[drawn] if drawn < len(self._fates) else "passed"
 
     def _lies(self, event: Document) -> list[Document]:
         """Say untrue things about another execution that is accepted, as whoever may speak here could."""
@@ -169,6 +172,21 @@ async def meddle(trial: Trial) -> None:
             task.cancel()
     total = {name: sum(meddler.counts[name] for meddler in meddlers) for name in meddlers[0].counts}
     trial.notes.append("events: " + ", ".join(f"{number} {name}" for name, number in total.items()))
+
+
+async def meddle_with_completions(trial: Trial) -> None:
+    """Drop and repeat a tenth each of what tells executors of an end."""
+    topology = trial.stage.topology
+    routes = [route for route in topology.bindings if route.queue == topology.completed_queue.name]
+    async with _owner(trial) as channel, asyncio.TaskGroup() as tasks:
+        meddler = Meddler(trial, channel, routes, ("dropped", "repeated"))
+        running = tasks.create_task(meddler.run())
+        await trial.pause(trial.seconds)
+        running.cancel()
+    counts = meddler.counts
+    trial.notes.append(
+        f"completions: {counts['dropped']} dropped, {counts['repeated']} repeated of {sum(counts.values())}"
+    )
 
 
 async def drop_completions(trial: Trial) -> None:
