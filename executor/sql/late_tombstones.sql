@@ -1,2 +1,3 @@
 -- Cancels that crossed with their request: the row stands now.
-SELECT t.execution_id, t.reason FROM cancel_tombstone t JOIN execution e ON e.id BETWEEN t.execution_id AND t.execution_id LIMIT 500
+SELECT t.execution_id, t.reason
+FROM cancel_tombstone t CROSS JOIN LATERAL (SELECT 1 FROM execution WHERE id = t.execution_id OFFSET 0) e LIMIT 500

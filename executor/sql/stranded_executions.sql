@@ -2,7 +2,8 @@
 -- free places, or no live worker at all; in a paused pool at once.
 WITH late AS MATERIALIZED (
     SELECT f.execution_id, f.attempt, f.pool
-    FROM in_flight f JOIN execution e ON e.id BETWEEN f.execution_id AND f.execution_id
+    FROM in_flight f
+    CROSS JOIN LATERAL (SELECT * FROM execution WHERE id = f.execution_id OFFSET 0) e
     LEFT JOIN action a ON a.name = e.action AND a.version = e.action_version
     WHERE f.worker_id IS NULL
       AND f.since < now() - interval '1 second'

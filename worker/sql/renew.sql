@@ -6,7 +6,8 @@ WITH mine AS (
     UPDATE worker SET lease_expires_at = now() + $2 * interval '1 second'
     WHERE id = $1 AND ended_at IS NULL AND lease_expires_at > now() RETURNING draining
 ), given AS (
-    SELECT e.id, e.attempt, e.status, f.forced FROM in_flight f JOIN execution e ON e.id BETWEEN f.execution_id AND f.execution_id
+    SELECT e.id, e.attempt, e.status, f.forced FROM in_flight f
+    CROSS JOIN LATERAL (SELECT * FROM execution WHERE id = f.execution_id OFFSET 0) e
     WHERE f.worker_id = $1 AND e.worker_id = $1
 )
 SELECT (SELECT draining FROM renewed) AS draining,
