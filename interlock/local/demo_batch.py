@@ -43,7 +43,8 @@ SETTLE_SECONDS: Final = 30.0
 """From the end of the batch until every slot came back."""
 PERIOD: Final = 0.2
 # Readers are not held up, and whoever is about to keep a total waits for it.
-HOLD_WRITERS: Final = "LOCK TABLE demo.daily_total IN SHARE ROW EXCLUSIVE MODE"
+TOTALS: Final = "demo.daily_total"
+HOLD_WRITERS: Final = f"LOCK TABLE {TOTALS} IN SHARE ROW EXCLUSIVE MODE"
 
 
 @dataclass(slots=True)
@@ -138,11 +139,11 @@ class BatchDemonstration:
         with mapped_errors():
             async with stage.pool.acquire() as connection, connection.transaction():
                 await connection.execute(HOLD_WRITERS)
-                while not (holders := await stage.holders(ACTION)):
+                while not (halted := await stage.pool.fetch(SQL["halted"], ACTION, TOTALS)):
                     if monotonic() > deadline:
                         raise Unavailable(f"no worker ran {ACTION} within {HOLD_SECONDS:g} s")
                     await asyncio.sleep(PERIOD)
-                worker, held = holders[0]
+                worker, held = halted[0]["worker_id"], halted[0]["held"]
                 daemon = stage.kill(worker)
         say(f"{daemon.name} is killed, with {held} totals half written")
 
