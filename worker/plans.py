@@ -19,9 +19,9 @@ from worker.outcome import Unstorable, encode_result
 from worker.runners.logsink import LogSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from asyncpg import Pool
+    from asyncpg import Pool, Record
     from pydantic import JsonValue
 
     from interlock.acceptance.entries import Entry
@@ -96,36 +96,27 @@ async def of_action(
 
 def of_superseded(pool: Pool[Any], batch: UUID, most: int) -> Plan:
     """What the restart of a batch has superseded, to be made again as it was."""
-
-    async def read() -> AsyncIterator[Item]:
-        after = UUID(int=0)
-        while True:
-            async with single_statements(pool) as tx:
-                rows = await store.superseded(tx, batch, after, most)
-            for row in rows:
-                yield Item(row["key"], orjson.loads(row["params"]))
-            if len(rows) < most:
-                return
-            after = rows[-1]["id"]
-
-    return Plan(read)
+    return Plan(lambda: _stored(pool, store.superseded, batch, (UUID(int=0), "id"), most))
 
 
 def of_preview(pool: Pool[Any], preview: UUID, most: int) -> Plan:
     """What a restart is to make of a plan that was made anew before it."""
+    return Plan(lambda: _stored(pool, store.previewed, preview, (0, "position"), most))
 
-    async def read() -> AsyncIterator[Item]:
-        after = 0
-        while True:
-            async with single_statements(pool) as tx:
-                rows = await store.previewed(tx, preview, after, most)
-            for row in rows:
-                yield Item(row["key"], orjson.loads(row["params"]))
-            if len(rows) < most:
-                return
-            after = rows[-1]["position"]
 
-    return Plan(read)
+async def _stored(
+    pool: Pool[Any], page: Callable[..., Awaitable[Sequence[Record]]], of: UUID, place: tuple[object, str], most: int
+) -> AsyncIterator[Item]:
+    """Give what `page` finds of one plan, `most` at a time; `place` is where it begins, and the column that goes on."""
+    after, column = place
+    while True:
+        async with single_statements(pool) as tx:
+            rows = await page(tx, of, after, most)
+        for row in rows:
+            yield Item(row["key"], orjson.loads(row["params"]))
+        if len(rows) < most:
+            return
+        after = rows[-1][column]
 
 
 class PlanFailed(Exception):

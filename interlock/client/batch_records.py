@@ -106,6 +106,15 @@ class Choice:
     keys: tuple[str, ...] | None = None
     errors: tuple[str, ...] | None = None
 
+    @property
+    def columns(self) -> tuple[list[str] | None, list[str] | None, list[str] | None]:
+        """Return its statuses, keys and errors as the statements take them."""
+        return (
+            None if self.statuses is None else [str(each) for each in self.statuses],
+            None if self.keys is None else list(self.keys),
+            None if self.errors is None else list(self.errors),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:

@@ -84,7 +84,7 @@ class Replans(FoundBatches):
             identity,
             row["epoch"],
             preview,
-            *_columns(choice),
+            *choice.columns,
             plan.id,
             plan.pool,
             plan.priority,
@@ -94,14 +94,6 @@ class Replans(FoundBatches):
         )
         assert done is not None  # noqa: S101 - the function returns exactly one row
         return Replanned(made=done["made"], gone=done["gone"])
-
-
-def _columns(choice: Choice) -> tuple[list[str] | None, list[str] | None, list[str] | None]:
-    return (
-        None if choice.statuses is None else [str(each) for each in choice.statuses],
-        None if choice.keys is None else list(choice.keys),
-        None if choice.errors is None else list(choice.errors),
-    )
 
 
 async def _ended(tx: Tx, identity: UUID) -> Record:
@@ -127,7 +119,7 @@ async def _previewed(tx: Tx, identity: UUID, preview: UUID) -> Record:
 
 async def _difference(tx: Tx, identity: UUID, preview: UUID, choice: Choice) -> Difference:
     row = await _previewed(tx, identity, preview)
-    found = await tx.fetch(SQL["difference"], identity, preview, *_columns(choice), MOST_KEYS)
+    found = await tx.fetch(SQL["difference"], identity, preview, *choice.columns, MOST_KEYS)
     unknown = await tx.fetch(SQL["unknown_keys"], identity, list(choice.keys)) if choice.keys else []
     fates = {each["fate"]: each for each in found}
 
