@@ -152,7 +152,7 @@ class Service:
             every(settings.timers, timers, context),
             every(settings.reconcile, reconciler, context),
             every(settings.reconcile, batches, context),
-            every(settings.reaper, Reaper(settings.lease), context),
+            every(settings.reaper, Reaper(settings.lease, period_seconds=settings.reaper), context),
             every(HOUR_SECONDS, housekeeping, context),
             every(DAY_SECONDS, partitions, context),
         ]

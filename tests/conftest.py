@@ -5,25 +5,21 @@ The servers are those of `./dev test`, or any that INTERLOCK_DATABASE_URL and IN
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import aio_pika
-import asyncpg
 import pytest
 
-from interlock.adapters.migrations import migrate
 from interlock.contract.topology import Topology
 from interlock.local.stack import FILE, Endpoints
+from tests.databases import Databases
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-MIGRATIONS = Path(__file__).parent.parent / "migrations"
+    from collections.abc import AsyncIterator, Iterator
 
 
 def _given(name: str) -> str:
@@ -32,10 +28,6 @@ def _given(name: str) -> str:
     if not url:
         pytest.fail(f"{name} is not set: run the tests with `./dev test`", pytrace=False)
     return url
-
-
-def _database(url: str, name: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
 @pytest.fixture(scope="session")
@@ -60,47 +52,18 @@ def role_urls(server_url: str, amqp_url: str) -> Endpoints:
 
 
 @pytest.fixture(scope="session")
-def template_name() -> str:
-    """The name of the migrated template database: another one as soon as a migration changes."""
-    digest = hashlib.sha256()
-    for file in sorted(MIGRATIONS.rglob("*.sql")):
-        digest.update(file.name.encode() + file.read_bytes())
-    return f"template_{digest.hexdigest()[:12]}"
+def databases(server_url: str) -> Iterator[Databases]:
+    """The databases of this test process."""
+    databases = Databases(server_url)
+    yield databases
+    asyncio.run(databases.close())
 
 
 @pytest.fixture
-async def database_url(server_url: str, template_name: str) -> AsyncIterator[str]:
+async def database_url(databases: Databases) -> AsyncIterator[str]:
     """The address of a migrated, empty database of this test's own."""
-    name = f"test_{secrets.token_hex(6)}"
-    server = await asyncpg.connect(server_url)
-    try:
-        await _ensure_template(server, server_url, template_name)
-        await server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template_name}"')
-        yield _database(server_url, name)
-        await server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    finally:
-        await server.close()
-
-
-async def _ensure_template(server: asyncpg.Connection, server_url: str, name: str) -> None:
-    """Migrate the template once, whichever of the concurrent test processes comes first."""
-    if await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
-        return
-    await server.execute("SELECT pg_advisory_lock(hashtext($1))", name)
-    try:
-        if await server.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
-            return
-        # It gets its name only when it is complete.
-        partial = f"{name}_{secrets.token_hex(3)}"
-        await server.execute(f'CREATE DATABASE "{partial}"')
-        connection = await asyncpg.connect(_database(server_url, partial))
-        try:
-            await migrate(connection)
-        finally:
-            await connection.close()
-        await server.execute(f'ALTER DATABASE "{partial}" RENAME TO "{name}"')
-    finally:
-        await server.execute("SELECT pg_advisory_unlock(hashtext($1))", name)
+    async with databases.one() as url:
+        yield url
 
 
 @pytest.fixture

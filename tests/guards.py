@@ -559,6 +559,12 @@ GUARDS = {
         "ELSE now() + $2 * interval '1 second' END",
         HEALING + "test_after_a_gap_in_all_looks_there_is_one_lease_of_observing_and_no_more",
     ),
+    "a reaper that looks seldom takes its own pause for a gap": Guard(
+        "executor/loops/reaper.py",
+        "max(GAP_SECONDS, GAP_PERIODS * period_seconds)",
+        "GAP_SECONDS",
+        HEALING + "test_a_reaper_that_looks_seldom_takes_its_own_pause_for_no_gap",
+    ),
     "many leases that end at once are believed": Guard(
         "executor/loops/reaper.py",
         "tick.observing or tick.braking",

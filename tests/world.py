@@ -17,6 +17,7 @@ from uuid_utils.compat import uuid7
 from interlock.acceptance.catalog import Catalog
 from interlock.acceptance.store import accept
 from interlock.contract.definitions import Action
+from tests.databases import empty
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -150,12 +151,8 @@ class World:
             yield other
 
     async def empty(self) -> None:
-        """Delete every row of every table, but for the ledger of migrations and the reaper's one row."""
-        tables = await self.tx.fetch(
-            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
-            " AND NOT relispartition AND relname NOT IN ('migration', 'reaper_tick')"
-        )
-        await self.tx.execute("; ".join(f'DELETE FROM "{row["relname"]}"' for row in tables))  # noqa: S608 - our names
+        """Delete what the test before has left."""
+        await empty(self.tx)
 
     async def register(self, action: str = "job", **definition: object) -> None:
         """Register version 1 of an action, as `actions apply` does."""

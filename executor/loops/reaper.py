@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from executor.loops.periodic import Context
 
 GAP_SECONDS: Final = 15.0
+GAP_PERIODS: Final = 5
+"""A gap in all looks is so many periods of whoever looks, and at least so many seconds."""
 FEW_WORKERS: Final = 3
 """So many may be lost at once and are believed to be; of more than these, a third."""
 
@@ -24,15 +26,16 @@ class Reaper:
     When many leases have ended at once it brakes: they are lost if another pass finds the same one lease later.
     """
 
-    def __init__(self, lease_seconds: float) -> None:
+    def __init__(self, lease_seconds: float, *, period_seconds: float) -> None:
         self._lease_seconds = lease_seconds
+        self._gap_seconds = max(GAP_SECONDS, GAP_PERIODS * period_seconds)
         self._log = get_logger("reaper")
 
     async def __call__(self, context: Context) -> None:
         """Hand back or end what expired leases hold, then close those workers."""
         async with context.transaction() as tx:
             tick = await store.tick(
-                tx, gap_seconds=GAP_SECONDS, lease_seconds=self._lease_seconds, few_workers=FEW_WORKERS
+                tx, gap_seconds=self._gap_seconds, lease_seconds=self._lease_seconds, few_workers=FEW_WORKERS
             )
             waits = tick.observing or tick.braking
             lost = [] if waits else await store.lost_executions(tx)

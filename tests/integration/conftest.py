@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
@@ -14,7 +12,6 @@ from executor.loops.periodic import Context
 from interlock.acceptance.catalog import Catalog
 from interlock.adapters.amqp import Session
 from interlock.adapters.health import Readiness
-from interlock.adapters.migrations import migrate
 from interlock.adapters.outbox import Relay
 from interlock.adapters.postgres import open_pool
 from interlock.adapters.telemetry import Metrics
@@ -25,28 +22,15 @@ from tests.world import ACTOR, World, opened
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from tests.databases import Databases
+
 
 @pytest.fixture(scope="session")
-def stage_url(server_url: str) -> Iterator[str]:
-    """The address of a migrated database that tests use one after the other: cheaper than one each."""
-    name = f"stage_{secrets.token_hex(6)}"
-    url = urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
-    asyncio.run(_on(server_url, f'CREATE DATABASE "{name}"'))
-    asyncio.run(_on(url))
+def stage_url(databases: Databases) -> Iterator[str]:
+    """The address of a migrated database that tests use one after the other, whoever empties it."""
+    url = asyncio.run(databases.take())
     yield url
-    asyncio.run(_on(server_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
-
-
-async def _on(url: str, statement: str | None = None) -> None:
-    """Run one statement, or the migrations."""
-    connection = await asyncpg.connect(url)
-    try:
-        if statement is None:
-            await migrate(connection)
-        else:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
+    asyncio.run(databases.give_back(url))
 
 
 @pytest.fixture

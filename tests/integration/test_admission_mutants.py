@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import importlib
 import re
-import secrets
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
-from interlock.adapters.migrations import migrate
+from tests.databases import MIGRATIONS
 from tests.mutants import MUTANTS, Mutant
 from tests.world import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MIGRATIONS = Path(__file__).parent.parent.parent / "migrations"
+    from tests.databases import Databases
 
 
 def source(function: str) -> str:
@@ -39,25 +36,11 @@ def source(function: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def mutant_url(server_url: str) -> Iterator[str]:
+def mutant_url(databases: Databases) -> Iterator[str]:
     """The address of a migrated database in which functions may be broken."""
-    name = f"mutant_{secrets.token_hex(6)}"
-    url = urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
-
-    async def execute(statement: str) -> None:
-        connection = await asyncpg.connect(server_url)
-        await connection.execute(statement)
-        await connection.close()
-
-    async def prepare() -> None:
-        await execute(f'CREATE DATABASE "{name}"')
-        connection = await asyncpg.connect(url)
-        await migrate(connection)
-        await connection.close()
-
-    asyncio.run(prepare())
+    url = asyncio.run(databases.take())
     yield url
-    asyncio.run(execute(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    asyncio.run(databases.give_back(url))
 
 
 async def fails(url: str, mutant: Mutant) -> bool:

@@ -7,16 +7,13 @@ analyze a table meanwhile.
 from __future__ import annotations
 
 import re
-import secrets
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
-import asyncpg
 import pytest
 from uuid_utils.compat import uuid7
 
@@ -29,6 +26,10 @@ from worker import store as worker_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import asyncpg
+
+    from tests.databases import Databases
 
 SMALL_BACKLOG: Final = 1_000
 LARGE_BACKLOG: Final = 1_000_000 if LONG else 200_000
@@ -134,20 +135,13 @@ class Stage:
 
 
 @pytest.fixture
-async def stages(database_url: str, server_url: str, template_name: str) -> AsyncIterator[tuple[Stage, Stage]]:
+async def stages(databases: Databases) -> AsyncIterator[tuple[Stage, Stage]]:
     """Two databases: of a small backlog and of a large one."""
-    name = f"test_{secrets.token_hex(6)}"
-    server = await asyncpg.connect(server_url)
-    try:
-        await server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template_name}"')
-        small = await Stage.of(urlunsplit(urlsplit(server_url)._replace(path=f"/{name}")))
-        large = await Stage.of(database_url)
+    async with databases.one() as one, databases.one() as other:
+        small, large = await Stage.of(one), await Stage.of(other)
         yield small, large
         await small.connection.close()
         await large.connection.close()
-        await server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    finally:
-        await server.close()
 
 
 @pytest.mark.timeout(300)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from worker.outcome import Outcome
 
 LEASE = 25.0
+PERIOD = 3.0
 FAILURES = ("abandoned", "failed")
 EVERYTHING = Choice(statuses=tuple(Status))
 
@@ -161,7 +162,7 @@ async def test_a_success_that_arrives_within_a_pass_of_the_reaper_counts_only_be
     monkeypatch.setattr(reaper, "reached", arrives)
     # Of the several that are lost here nobody is to wait for a second look.
     await world.tx.execute("UPDATE worker SET ended_at = now() WHERE id <> $1 AND id <> $2", world.hand, it.worker)
-    await reaper.Reaper(LEASE)(context)
+    await reaper.Reaper(LEASE, period_seconds=PERIOD)(context)
     assert arrived == [point == "reaper.read"]
     if point == "reaper.moved" and losses == 0:
         await it.next_attempt_completes(world)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 JOB = "action:job"
 LEASE = 25.0
+PERIOD = 3.0
 
 
 def told(world: World, identity: UUID, source: str, target: str, attempt: int = 1) -> store.LostMove:
@@ -270,7 +271,7 @@ async def test_a_reaper_that_observes_declares_nothing_lost_and_closes_nobody(wo
     gone, idle, *_ = [await world.worker() for _ in range(5)]
     assert await world.claim(gone, identity) == 1
     await end_leases(world, gone, idle)
-    reaper = Reaper(LEASE)
+    reaper = Reaper(LEASE, period_seconds=PERIOD)
     await world.tx.execute("UPDATE reaper_tick SET ticked_at = now() - interval '20 seconds'")
     await reaper(context)
     assert (await world.statuses([identity]), await closed(world)) == (["running"], set())
@@ -280,6 +281,18 @@ async def test_a_reaper_that_observes_declares_nothing_lost_and_closes_nobody(wo
     row = await world.tx.fetchrow("SELECT failures, losses, attempt FROM execution WHERE id = $1", identity)
     assert row is not None
     assert tuple(row) == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("period", "since", "observes"), [(3, 14, False), (3, 16, True), (30, 31, False), (30, 151, True)]
+)
+async def test_a_reaper_that_looks_seldom_takes_its_own_pause_for_no_gap(
+    world: World, context: Context, period: float, since: float, *, observes: bool
+) -> None:
+    await end_leases(world, world.hand)
+    await world.tx.execute("UPDATE reaper_tick SET ticked_at = now() - $1 * interval '1 second'", since)
+    await Reaper(LEASE, period_seconds=period)(context)
+    assert await closed(world) == (set() if observes else {world.hand})
 
 
 @pytest.mark.parametrize(
@@ -307,11 +320,11 @@ async def test_when_too_many_leases_end_at_once_nobody_is_lost_before_a_second_l
 
     async def pass_by(seconds: float) -> None:
         await world.tx.execute("UPDATE reaper_tick SET suspected_at = now() - $1 * interval '1 second'", seconds)
-        await Reaper(LEASE)(context)
+        await Reaper(LEASE, period_seconds=PERIOD)(context)
 
     with capture_logs() as lines:
         for _ in range(2):
-            await Reaper(LEASE)(context)
+            await Reaper(LEASE, period_seconds=PERIOD)(context)
         await pass_by(LEASE - 1)
     told = "many leases ended at once, so nobody is declared lost before a second look"
     assert [(line["event"], line["expired"], line["workers"]) for line in lines] == [(told, 2, 4)]
@@ -333,7 +346,7 @@ async def test_a_reaper_takes_nothing_from_a_worker_that_lives(world: World, con
     running, cancelling = await world.submit(2)
     await world.claim(world.hand, running, cancelling)
     await world.admit(decide={cancelling: "cancelled"})
-    await Reaper(LEASE)(context)
+    await Reaper(LEASE, period_seconds=PERIOD)(context)
     assert (await world.statuses([running, cancelling]), await closed(world)) == (["running", "cancelling"], set())
 
 

@@ -34,12 +34,20 @@ if TYPE_CHECKING:
 
 NOTHING: Final = "tests.system.actions:nothing"
 FUNCTIONS: Final = "tests.system.actions"
-SHORT_LEASE: Final = {"LEASE": "8", "RENEW": "1", "GUARDIAN": "3"}
+# For executors too: when many workers went at once, as here after a few crashes, they look again one lease later.
+SHORT_LEASE: Final = {"LEASE": "8", "RENEW": "1"}
 # Those that are armed look far more often than those that are not, so that what is to be healed is found by them.
-STEADY_EXECUTOR: Final = {"REAPER": "30", "RECONCILE": "30", "TIMERS": "2", "SWEEP": "1"}
-EAGER_EXECUTOR: Final = {"REAPER": "0.3", "RECONCILE": "0.3", "TIMERS": "0.05", "SWEEP": "0.05"}
+STEADY_EXECUTOR: Final = {**SHORT_LEASE, "REAPER": "30", "RECONCILE": "30", "TIMERS": "2", "SWEEP": "1"}
+EAGER_EXECUTOR: Final = {**SHORT_LEASE, "REAPER": "0.3", "RECONCILE": "0.3", "TIMERS": "0.05", "SWEEP": "0.05"}
 STEADY_WORKER: Final = {"FUNCTIONS": FUNCTIONS, "CONCURRENCY": "16"}
-EAGER_WORKER: Final = {**SHORT_LEASE, "FUNCTIONS": FUNCTIONS, "CONCURRENCY": "3", "SWEEP": "0.05", "DRAIN": "5"}
+EAGER_WORKER: Final = {
+    **SHORT_LEASE,
+    "GUARDIAN": "3",
+    "FUNCTIONS": FUNCTIONS,
+    "CONCURRENCY": "3",
+    "SWEEP": "0.05",
+    "DRAIN": "5",
+}
 EXTRA: Final = {"admission.committed": {"TIMERS": "5"}}
 """Settings of who is armed at a step that others would take away from it."""
 REACH: Final = 60.0
