@@ -22,6 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, so that at the end no process has to wait for it."""
+
+    def order(item: pytest.Item) -> tuple[bool, float]:
+        marker = item.get_closest_marker("timeout")
+        return "/system/" not in item.nodeid, -float(marker.args[0]) if marker else 0.0
+
+    items.sort(key=order)
+
+
 def _given(name: str) -> str:
     """Return an address from the environment; a test must never find a server by luck."""
     url = os.environ.get(name)

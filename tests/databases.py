@@ -41,9 +41,9 @@ SELECT md5(string_agg(what, ',' ORDER BY what)) FROM (
     UNION ALL SELECT 'function ' || oid || ' ' || xmin FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     UNION ALL SELECT 'trigger ' || oid || ' ' || xmin FROM pg_trigger
     UNION ALL SELECT 'constraint ' || oid || ' ' || xmin FROM pg_constraint
-    UNION ALL SELECT 'migration ' || m::text FROM migration m
 ) shape (what)
 """
+_LEDGER: Final = "SELECT array_agg(m::text ORDER BY m) FROM migration m"
 _LARGEST: Final = """
 SELECT max(pg_relation_size(oid)) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
 """
@@ -72,6 +72,7 @@ class Databases:
         self._server_url = server_url
         self._template = f"template_{_digest()}"
         self._shape: str | None = None
+        self._ledger: list[str] | None = None
         self._free: list[str] = []
 
     async def take(self) -> str:
@@ -107,6 +108,7 @@ class Databases:
         if self._shape is None:
             async with _connected(url) as connection:
                 self._shape = await connection.fetchval(_SHAPE)
+                self._ledger = await connection.fetchval(_LEDGER)
         return url
 
     async def _drop(self, url: str) -> None:
@@ -123,7 +125,9 @@ class Databases:
                 await eventually(is_alone, GONE_WITHIN)
             except AssertionError:
                 return False
-            if await connection.fetchval(_SHAPE) != self._shape or await connection.fetchval(_LARGEST) > MOST_BYTES:
+            if await connection.fetchval(_SHAPE) != self._shape or await connection.fetchval(_LEDGER) != self._ledger:
+                return False
+            if await connection.fetchval(_LARGEST) > MOST_BYTES:
                 return False
             await empty(connection)
             return True

@@ -28,6 +28,8 @@ HOT = {
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
 }
+# What people ask is planned each time for what the tables hold by then: a client may live long and ask seldom.
+COLD = {"jit": "off", "plan_cache_mode": "force_custom_plan"}
 
 
 FOREIGN = (asyncpg.PostgresError, asyncpg.InternalClientError, asyncpg.InterfaceError, OSError, TimeoutError)
@@ -55,7 +57,7 @@ async def open_pool(
         "application_name": application,
         "statement_timeout": f"{int(statement_seconds * 1000)}",
         "idle_in_transaction_session_timeout": f"{int(statement_seconds * 2000)}",
-        **(HOT if hot else {"jit": "off"}),
+        **(HOT if hot else COLD),
     }
     try:
         return await asyncpg.create_pool(

@@ -67,7 +67,7 @@ class Batches(Patience):
 
     async def get(self, identity: UUID) -> BatchState:
         """One batch as it stands. Raises UnknownId and NotABatch."""
-        state = await self._patiently(_state, identity)
+        state = await self._at_once(_state, identity)
         if state.stalled_since is None:
             return state
         return replace(state, stalled_reason=await self._patiently(_reason, identity))
@@ -195,7 +195,6 @@ class Batches(Patience):
 
 async def batch_row(tx: Tx, identity: UUID) -> Record:
     """One batch as it stands. Raises UnknownId and NotABatch."""
-    await tx.execute(SQL["planned_anew"])
     row: Record | None = await tx.fetchrow(SQL["batch"], identity)
     if row is not None:
         return row

@@ -1,5 +1,6 @@
-"""`python -m interlock.local -- COMMAND…`: run a command on private servers and take its exit code.
+"""`python -m interlock.local [--not-durable] -- COMMAND…`: run a command on private servers and take its exit code.
 
+`--not-durable`: the database never waits for a disk. What is committed survives the death of any process all the same.
 The command stays in the foreground of the terminal; the servers end with it, however it or this process ends.
 """
 
@@ -21,13 +22,16 @@ from interlock.settings import Client, load
 def main() -> int:
     """Run the command after `--`; 69 where a server cannot be started, 78 for settings nobody understands."""
     command = sys.argv[1:]
+    durable = command[:1] != ["--not-durable"]
+    if not durable:
+        del command[0]
     if command[:1] == ["--"]:
         del command[0]
     if not command:
-        say("usage: python -m interlock.local -- COMMAND…")
+        say("usage: python -m interlock.local [--not-durable] -- COMMAND…")
         return 2
     try:
-        return asyncio.run(_session(command))
+        return asyncio.run(_session(command, durable=durable))
     except InterlockError as error:
         say(str(error))
         return 78 if isinstance(error, Misconfigured) else 69
@@ -38,12 +42,13 @@ def main() -> int:
         return 128 + signal.SIGTERM
 
 
-async def _session(command: list[str]) -> int:
+async def _session(command: list[str], *, durable: bool) -> int:
     settings = load(Client)
     stack = Stack(
         settings.state or Path(".run"),
         database_url=settings.database_url.get_secret_value() if settings.database_url else None,
         amqp_url=settings.amqp_url.get_secret_value() if settings.amqp_url else None,
+        durable=durable,
     )
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()

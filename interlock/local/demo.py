@@ -159,7 +159,7 @@ class _Demonstration:
             await runner.look()
             await asyncio.sleep(PERIOD)
         worker, held = holders[0]
-        daemon = stage.kill(worker)
+        daemon = await stage.kill(worker)
         say(f"{daemon.name} is killed; it holds {held} naps and whatever else it was just given")
 
     async def _settle(self, stage: Stage, runner: Runner) -> None:

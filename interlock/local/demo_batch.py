@@ -144,7 +144,7 @@ class BatchDemonstration:
                         raise Unavailable(f"no worker ran {ACTION} within {HOLD_SECONDS:g} s")
                     await asyncio.sleep(PERIOD)
                 worker, held = halted[0]["worker_id"], halted[0]["held"]
-                daemon = stage.kill(worker)
+                daemon = await stage.kill(worker)
         say(f"{daemon.name} is killed, with {held} totals half written")
 
     async def _settle(self, stage: Stage) -> None:

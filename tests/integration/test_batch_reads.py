@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from executor import batch_store
 from interlock.adapters.postgres import open_pool, transaction
 from interlock.client.batches import Batches
 from tests.attempts import claim
 from tests.batches import Made, add, open_batch
+from tests.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,10 +23,15 @@ if TYPE_CHECKING:
     from tests.world import World
 
 PARTITIONS = 400
+SMALL_BATCHES = 2_000
 OFTEN = 8
 """PostgreSQL keeps a plan after the fifth time."""
 OF_THE_BATCH = 5
 """Rows that are read besides: its own, that of its planning, and of the move since which it counts."""
+# Whoever has just closed a connection tells what it read a moment later.
+ALONE = """
+SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend'
+"""
 READ = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'execution'"
 
 
@@ -38,6 +47,7 @@ async def one_connection(world: World, *, hot: bool) -> AsyncIterator[Pool[Any]]
 
 async def rows_read(world: World, pool: Pool[Any], ask: Callable[[], Awaitable[object]]) -> int:
     """How many rows of executions are read to answer."""
+    await eventually(lambda: world.tx.fetchval(ALONE))
     await world.tx.fetchval("SELECT pg_stat_force_next_flush()")
     await pool.fetchval("SELECT pg_stat_force_next_flush()")
     before = await world.tx.fetchval(READ)
@@ -47,6 +57,14 @@ async def rows_read(world: World, pool: Pool[Any], ask: Callable[[], Awaitable[o
     return int(await world.tx.fetchval(READ) - before)
 
 
+async def many_small_batches(world: World) -> None:
+    """Let the planner believe that an execution has few siblings."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    await world.submit(SMALL_BATCHES, not_before=tomorrow.isoformat())
+    await world.tx.execute("UPDATE execution SET parent_id = gen_random_uuid()")
+    await world.tx.execute("ANALYZE execution")
+
+
 async def grown(world: World, made: Made) -> None:
     """Give it many partitions, of which many are in flight and none waits."""
     await world.worker(capacity=2 * PARTITIONS)
@@ -54,7 +72,12 @@ async def grown(world: World, made: Made) -> None:
     assert len(await claim(world, *partitions[: PARTITIONS // 2])) == PARTITIONS // 2
 
 
-async def test_the_progress_of_a_batch_that_grew_reads_each_partition_in_flight_once(world: World) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["of a new table", "behind many small batches"])
+async def test_the_progress_of_a_batch_that_grew_reads_each_partition_in_flight_once(
+    world: World, *, known: bool
+) -> None:
+    if known:
+        await many_small_batches(world)
     made = await open_batch(world)
     async with one_connection(world, hot=False) as pool:
         batches = Batches(pool, "/client/test")

@@ -62,6 +62,7 @@ async def test_each_test_gets_a_migrated_database_that_is_as_the_migrations_left
         "ALTER TABLE execution DISABLE TRIGGER ALL",
         "CREATE OR REPLACE FUNCTION is_terminal(s status) RETURNS bool LANGUAGE sql AS 'SELECT true'",
         "DELETE FROM migration",
+        "DROP TABLE migration",
         f"{WAITING} generate_series(1, 9) n; ANALYZE waiting",
         f"{WAITING} generate_series(1, 99999) n",
     ],

@@ -99,7 +99,7 @@ def supervisor(state: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     with (
         (tmp_path / "stderr").open("w") as stderr,
         subprocess.Popen(
-            [sys.executable, "-m", "interlock.local", "--", sys.executable, "-c", script],
+            [sys.executable, "-m", "interlock.local", "--not-durable", "--", sys.executable, "-c", script],
             env={**env, "INTERLOCK_STATE": str(state)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -111,11 +111,17 @@ def supervisor(state: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-async def test_a_killed_supervisor_leaves_no_process(supervisor: subprocess.Popen[str]) -> None:
+async def test_a_killed_supervisor_leaves_no_process(
+    supervisor: subprocess.Popen[str],
+) -> None:
     assert supervisor.stdout is not None
     told = json.loads(supervisor.stdout.readline())
     name = Path(told["INTERLOCK_STATE"]).name
     assert len(processes_of(name)) >= 4
+    # It was started as one that need not be durable.
+    connection = await asyncpg.connect(told["INTERLOCK_DATABASE_URL"])
+    assert await connection.fetchval("SHOW fsync") == "off"
+    await connection.close()
     supervisor.send_signal(signal.SIGKILL)
     await eventually(lambda: processes_of(name) == [], timeout=15)
 

@@ -102,7 +102,7 @@ async def test_what_a_killed_guardian_could_not_kill_is_killed_by_the_next_one(
     os.kill(worker.pid, signal.SIGKILL)
     deployment.kill(worker)
     await eventually(lambda: all(map(is_gone, told(tmp_path, "command"))))
-    assert not is_gone(daemon)
+    # That it still lives cannot be asserted: the guardian of a test beside this one may be the next.
     await deployment.worker(**SHORT, CONTAINMENT="cgroup")
     await eventually(lambda: is_gone(daemon))
     await deployment.cancel(identity)
