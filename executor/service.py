@@ -13,7 +13,7 @@ from executor.handlers.requested import Requested
 from executor.handlers.status_changed import ExecutionManager
 from executor.loops.periodic import Context, every
 from executor.loops.reaper import Reaper
-from executor.loops.reconciler import batches, housekeeping, partitions, reconciler
+from executor.loops.reconciler import Batches, housekeeping, partitions, reconciler
 from executor.loops.timers import timers
 from interlock.acceptance.catalog import Catalog
 from interlock.adapters import migrations
@@ -151,7 +151,7 @@ class Service:
         return [
             every(settings.timers, timers, context),
             every(settings.reconcile, reconciler, context),
-            every(settings.reconcile, batches, context),
+            every(settings.reconcile, Batches(), context),
             every(settings.reaper, Reaper(settings.lease, period_seconds=settings.reaper), context),
             every(HOUR_SECONDS, housekeeping, context),
             every(DAY_SECONDS, partitions, context),

@@ -23,6 +23,7 @@ BATCH_CANCELS = "tests/integration/test_batch_cancels.py::"
 BATCH_RACES = "tests/integration/test_batch_races.py::"
 CALLBACKS = "tests/integration/test_batch_callbacks.py::"
 REPLANS = "tests/integration/test_replans.py::"
+SYSTEM_BATCHES = "tests/system/test_batches.py::"
 PLANNING = "tests/integration/test_planning.py::"
 PLAN_STREAMS = "tests/integration/test_plan_streams.py::"
 
@@ -999,9 +1000,21 @@ GUARDS = {
     ),
     "a lookup whose connection is cut costs an attempt of the planning": Guard(
         "worker/planning.py",
-        "return await self._catalog.runnable(tx, name)\n            except Transient as error:",
-        "return await self._catalog.runnable(tx, name)\n            except ZeroDivisionError as error:",
+        "return await read(tx)\n            except Transient as error:",
+        "return await read(tx)\n            except ZeroDivisionError as error:",
         PLANNING + "test_a_connection_that_is_cut_while_the_action_is_looked_up_costs_no_attempt",
+    ),
+    "a planner runs as long as it likes": Guard(
+        "worker/execute.py",
+        "return await _timed(entry.action.timeout.run, self._runners.run(entry, params, holding, sink))",
+        "return await self._runners.run(entry, params, holding, sink)",
+        SYSTEM_BATCHES + "test_a_planner_is_cut_off_and_tried_again_as_its_own_action_says",
+    ),
+    "a pass over batches that was cut short begins with the first again": Guard(
+        "executor/loops/reconciler.py",
+        "self._after = identity",
+        "after = identity",
+        CALLBACKS + "test_a_pass_that_is_cut_short_goes_on_behind_the_batch_that_it_stopped_at",
     ),
     "a batch that was cancelled before it came tells nobody": Guard(
         "migrations/0004_acceptance.sql",

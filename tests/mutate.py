@@ -12,9 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from time import monotonic
+from queue import SimpleQueue
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parent.parent
 LEFT_OUT: Final = shutil.ignore_patterns(".run", ".git", "__pycache__", ".*_cache", ".hypothesis")
 SECONDS: Final = 180
+COPIES: Final = 2
 TESTS_FAILED: Final = 1
 CAUGHT: Final = "caught"
 SURVIVED: Final = "SURVIVED"
@@ -112,10 +115,11 @@ class Copy:
     """A copy of the tree in which guards may be taken away, one at a time."""
 
     def __init__(self, folder: Path) -> None:
+        shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
         self._folder = folder
         self._report = folder / "report.xml"
-        # Nothing compiled is kept: a file that changes twice within a second must be read twice.
-        self._env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._env = {**os.environ, "PYTHONPATH": str(folder), "PYTHONPYCACHEPREFIX": str(folder / ".bytecode")}
+        self._written = int(time())
 
     def judge(self, breach: Breach) -> str:
         """Take a guard away, run its test, put it back; return the verdict."""
@@ -125,11 +129,17 @@ class Copy:
             broken = breach.applied(sound)
         except ValueError as error:
             return str(error)
-        path.write_text(broken, encoding="utf-8")
+        self._write(path, broken)
         try:
             return self._verdict([breach.caught_by])
         finally:
-            path.write_text(sound, encoding="utf-8")
+            self._write(path, sound)
+
+    def _write(self, path: Path, source: str) -> None:
+        """Write a file that is compiled anew: compiled modules are known by the second that their source is of."""
+        path.write_text(source, encoding="utf-8")
+        self._written += 1
+        os.utime(path, (self._written, self._written))
 
     def unsound(self, tests: Iterable[str]) -> str:
         """Run these tests as they are; return what is wrong with them, or nothing."""
@@ -180,30 +190,35 @@ def _last_line(text: str) -> str:
 
 
 def run(chosen: Sequence[Breach]) -> list[Finding]:
-    """Judge one after the other, telling each as it comes."""
+    """Judge each in a copy that nobody else changes meanwhile, telling them in order."""
     findings = []
-    with tempfile.TemporaryDirectory(prefix="interlock-mutants-") as name:
-        folder = Path(name) / "tree"
-        shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
-        copy = Copy(folder)
+    with (
+        tempfile.TemporaryDirectory(prefix="interlock-mutants-") as name,
+        ThreadPoolExecutor(COPIES) as threads,
+    ):
+        copies = [Copy(Path(name) / str(number)) for number in range(COPIES)]
         _say(f"{len(chosen)} guards; first their tests, with every guard in its place")
-        wrong = copy.unsound(breach.caught_by for breach in chosen)
+        wrong = copies[0].unsound(breach.caught_by for breach in chosen)
         if wrong:
             sys.exit(f"mutants: {wrong}")
-        for number, breach in enumerate(chosen, start=1):
-            began = monotonic()
-            verdict = copy.judge(breach)
-            findings.append(
-                Finding(
-                    guard=breach.name,
-                    where=breach.where,
-                    caught_by=breach.caught_by,
-                    verdict=verdict,
-                    seconds=round(monotonic() - began, 1),
-                )
-            )
-            _say(f"{number}/{len(chosen)} {verdict}: {breach.name}")
+        free: SimpleQueue[Copy] = SimpleQueue()
+        for copy in copies:
+            free.put(copy)
+        for finding in threads.map(lambda breach: _found(free, breach), chosen):
+            findings.append(finding)
+            _say(f"{len(findings)}/{len(chosen)} {finding.verdict}: {finding.guard}")
     return findings
+
+
+def _found(free: SimpleQueue[Copy], breach: Breach) -> Finding:
+    copy = free.get()
+    began = monotonic()
+    try:
+        verdict = copy.judge(breach)
+    finally:
+        free.put(copy)
+    seconds = round(monotonic() - began, 1)
+    return Finding(guard=breach.name, where=breach.where, caught_by=breach.caught_by, verdict=verdict, seconds=seconds)
 
 
 def table(findings: Sequence[Finding]) -> str:

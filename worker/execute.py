@@ -9,7 +9,7 @@ import asyncio
 import logging
 import random
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
@@ -33,7 +33,7 @@ from worker.runners.logsink import LogEntry, LogSink
 from worker.store import Finish, LogLine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from concurrent.futures import Executor
 
     import httpx
@@ -175,18 +175,8 @@ class Executions:
         self._finisher.put(end)
 
     async def _outcome(self, holding: Holding, entry: Entry, params: dict[str, object]) -> Outcome:
-        limit = entry.action.timeout.run
-        deadline = None if limit is None else asyncio.timeout(limit)
         try:
-            if deadline is None:
-                return await self._attempt(holding, entry, params)
-            async with deadline:
-                return await self._attempt(holding, entry, params)
-        except TimeoutError:
-            if deadline is None or not deadline.expired():
-                raise
-            failure = failed(TIMED_OUT, f"the attempt ran longer than {limit:g} s").failure
-            return Outcome(status=Status.TIMED_OUT, failure=failure)
+            return await _timed(entry.action.timeout.run, self._attempt(holding, entry, params))
         except asyncio.CancelledError:
             if holding.ending is None:
                 raise
@@ -209,9 +199,12 @@ class Executions:
 
     async def _plan(self, holding: Holding, sink: LogSink) -> Outcome:
         try:
-            return await self._planner.run(holding, sink, self._runners.run)
+            return await self._planner.run(holding, sink, self._run_planner)
         except PlanFailed as failure:
             return failure.outcome
+
+    async def _run_planner(self, entry: Entry, params: dict[str, Any], holding: Holding, sink: LogSink) -> Outcome:
+        return await _timed(entry.action.timeout.run, self._runners.run(entry, params, holding, sink))
 
     def _emit(self, holding: Holding) -> Callable[[LogEntry], None]:
         def emit(entry: LogEntry) -> None:
@@ -229,13 +222,28 @@ class Executions:
         return emit
 
 
+async def _timed(limit: float | None, attempt: Awaitable[Outcome]) -> Outcome:
+    """Let an attempt run at most `limit` seconds."""
+    if limit is None:
+        return await attempt
+    try:
+        async with asyncio.timeout(limit) as deadline:
+            return await attempt
+    except TimeoutError:
+        if not deadline.expired():
+            raise
+        failure = failed(TIMED_OUT, f"the attempt ran longer than {limit:g} s").failure
+        return Outcome(status=Status.TIMED_OUT, failure=failure)
+
+
 def _end(holding: Holding, claimed: Record, entry: Entry | None, outcome: Outcome) -> Finish:
     """Judge: the outcome as it is, a retry, or handed back when the worker itself asked it to stop."""
     target, remembered, delay = str(outcome.status), str(outcome.status), 0.0
     if outcome.status is Status.CANCELLED and holding.ending != "cancelled":
         target, remembered = Status.REQUESTED, "handed_back"
     elif entry is not None:
-        policy = entry.action.retry if claimed["retry"] is None else Retry.model_validate_json(claimed["retry"])
+        of_batch = claimed["retry"]
+        policy = outcome.retry or (entry.action.retry if of_batch is None else Retry.model_validate_json(of_batch))
         wait = retry_delay(policy, outcome, claimed["failures"], random.random())  # noqa: S311 - jitter
         if wait is not None:
             target, delay = Status.REQUESTED, wait

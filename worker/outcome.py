@@ -20,6 +20,8 @@ from interlock.results import Partial, Skip
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from interlock.contract.definitions import Retry
+
 RESULT_LIMIT: Final = 1024 * 1024
 """Bytes of a result's JSON text."""
 MESSAGE_LIMIT: Final = 4 * 1024
@@ -53,7 +55,8 @@ class Failure:
 class Outcome:
     """How one attempt ended. `result_json` is the text to store; `result` the value it was made from.
 
-    `retry_after`: in how many seconds the next attempt is asked to begin, where somebody asked.
+    `retry_after`: in how many seconds the next attempt is asked to begin, where somebody asked. `retry`: what decides
+    whether there is one, where that is not the action that was to run: a planning ends as the action that it ran did.
     """
 
     status: Status
@@ -62,6 +65,7 @@ class Outcome:
     failure: Failure | None = None
     exit_code: int | None = None
     retry_after: float | None = None
+    retry: Retry | None = None
 
 
 class Unstorable(Exception):

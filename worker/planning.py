@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
 
@@ -28,17 +28,19 @@ from worker.plan_steps import Looks, Partitions
 from worker.plans import Plan, of_action, of_items, of_preview, of_superseded
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from uuid import UUID
 
     from asyncpg import Pool, Record
 
     from interlock.acceptance.catalog import Catalog
+    from interlock.adapters.postgres import Tx
     from worker.holdings import Holding
     from worker.plan_steps import Steps
     from worker.plans import Item, RunAction
     from worker.runners.logsink import LogSink
 
+T = TypeVar("T")
 CHUNK: Final = 5_000
 DATABASE_PAUSE_SECONDS: Final = 1.0
 HOPELESS: Final = ("DuplicatePartition", "PlanChanged", "unknown_action", "invalid_params", "PlanUnreadable")
@@ -81,9 +83,9 @@ class Planner:
         preview = standing["preview"]
         looks = preview == holding.id
         if preview is not None and not looks:
-            plan = of_preview(self._pool, preview, CHUNK)
+            plan = of_preview(self._patiently, preview, CHUNK)
         elif parent.epoch > 1 and not looks:
-            plan = of_superseded(self._pool, parent.id, CHUNK)
+            plan = of_superseded(self._patiently, parent.id, CHUNK)
         elif parent.batch.partition is not None and parent.batch.partition.action is not None:
             plan = await of_action(parent.batch, params, holding, sink, run, self._current)
         else:
@@ -137,26 +139,23 @@ class Planner:
             return failed("BatchEnded", "the batch no longer runs, or another attempt plans it")
 
     async def _refused(self, steps: Steps, items: Sequence[Item], error: BadData) -> Outcome:
-        async with single_statements(self._pool) as tx:
-            key = await steps.repeated(tx, items)
+        key = await self._patiently(lambda tx: steps.repeated(tx, items))
         if key is not None:
             return failed("DuplicatePartition", f"the partition {key!r} is in the plan twice: make its key unique")
         return failed("PlanUnreadable", f"a partition cannot be stored: {error}")
 
     async def _standing(self, holding: Holding) -> Record | None:
-        while True:
-            try:
-                async with single_statements(self._pool) as tx:
-                    return await store.plan_standing(tx, holding.id)
-            except Transient as error:
-                self._log.warning("planning waits for the database", reason=str(error))
-                await asyncio.sleep(DATABASE_PAUSE_SECONDS)
+        return await self._patiently(lambda tx: store.plan_standing(tx, holding.id))
 
     async def _current(self, name: str) -> Entry:
+        return await self._patiently(lambda tx: self._catalog.runnable(tx, name))
+
+    async def _patiently(self, read: Callable[[Tx], Awaitable[T]]) -> T:
+        """Read, whatever the database does meanwhile: that it was away is no failure of the plan."""
         while True:
             try:
                 async with single_statements(self._pool) as tx:
-                    return await self._catalog.runnable(tx, name)
+                    return await read(tx)
             except Transient as error:
                 self._log.warning("planning waits for the database", reason=str(error))
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from contextlib import ExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import orjson
 
 from interlock.actions.partitions import Partitioner, items, planner_params
-from interlock.adapters.postgres import single_statements
 from interlock.contract.errors import Refused
 from interlock.contract.status import Status
 from worker import store
@@ -21,15 +21,17 @@ from worker.runners.logsink import LogSink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
-    from asyncpg import Pool, Record
+    from asyncpg import Record
     from pydantic import JsonValue
 
     from interlock.acceptance.entries import Entry
+    from interlock.adapters.postgres import Tx
     from interlock.contract.batches import Batch
     from worker.holdings import Holding
     from worker.outcome import Outcome
     from worker.runners.logsink import Stream
 
+    Read = Callable[[Callable[[Tx], Awaitable[Sequence[Record]]]], Awaitable[Sequence[Record]]]
     RunAction = Callable[[Entry, dict[str, Any], Holding, LogSink], Awaitable[Outcome]]
 
 SLICE: Final = 250
@@ -88,30 +90,31 @@ async def of_action(
         spool = stack.enter_context(tempfile.TemporaryFile())
         lines = Spool(spool, sink)
         outcome = await run(entry, given, holding, lines)
+        if outcome.status is not Status.COMPLETED:
+            raise PlanFailed(replace(outcome, retry=entry.action.retry))
         _keep(outcome, spool, printed=entry.action.command is not None)
         await asyncio.to_thread(_check, spool)
         # From here on the plan closes it.
         return Plan(lambda: _rendered(batch, params, _values(spool)), stack.pop_all().close)
 
 
-def of_superseded(pool: Pool[Any], batch: UUID, most: int) -> Plan:
+def of_superseded(read: Read, batch: UUID, most: int) -> Plan:
     """What the restart of a batch has superseded, to be made again as it was."""
-    return Plan(lambda: _stored(pool, store.superseded, batch, (UUID(int=0), "id"), most))
+    return Plan(lambda: _stored(read, store.superseded, batch, (UUID(int=0), "id"), most))
 
 
-def of_preview(pool: Pool[Any], preview: UUID, most: int) -> Plan:
+def of_preview(read: Read, preview: UUID, most: int) -> Plan:
     """What a restart is to make of a plan that was made anew before it."""
-    return Plan(lambda: _stored(pool, store.previewed, preview, (0, "position"), most))
+    return Plan(lambda: _stored(read, store.previewed, preview, (0, "position"), most))
 
 
 async def _stored(
-    pool: Pool[Any], page: Callable[..., Awaitable[Sequence[Record]]], of: UUID, place: tuple[object, str], most: int
+    read: Read, page: Callable[..., Awaitable[Sequence[Record]]], of: UUID, place: tuple[object, str], most: int
 ) -> AsyncIterator[Item]:
     """Give what `page` finds of one plan, `most` at a time; `place` is where it begins, and the column that goes on."""
     after, column = place
     while True:
-        async with single_statements(pool) as tx:
-            rows = await page(tx, of, after, most)
+        rows = await read(lambda tx: page(tx, of, after, most))  # noqa: B023 - called before `after` changes
         for row in rows:
             yield Item(row["key"], orjson.loads(row["params"]))
         if len(rows) < most:
@@ -154,8 +157,6 @@ class Spool(LogSink):
 
 
 def _keep(outcome: Outcome, spool: IO[bytes], *, printed: bool) -> None:
-    if outcome.status is not Status.COMPLETED:
-        raise PlanFailed(outcome)
     if printed:
         return
     if not isinstance(outcome.result, list):

@@ -49,25 +49,34 @@ async def reconciler(context: Context) -> None:
         context.offer(admission)
 
 
-async def batches(context: Context) -> None:
-    """Drive on the open batches in which nothing happened for a while: what told of the last thing may be lost."""
-    after = UUID(int=0)
-    while True:
-        async with context.transaction() as tx:
-            stalled = await batch_store.open_batches(tx, after, CHUNK)
-        for identity in stalled:
-            # One transaction each: a batch to cancel locks the keys of its partitions, and keys are locked once.
+class Batches:
+    """Drives on the open batches in which nothing happened for a while: what told of the last thing may be lost.
+
+    A pass that is cut short goes on at its next turn behind the batch that it stopped at, so that none waits for ever.
+    """
+
+    def __init__(self) -> None:
+        self._after = UUID(int=0)
+
+    async def __call__(self, context: Context) -> None:
+        """Go through them once, then call back what is due."""
+        while True:
             async with context.transaction() as tx:
-                outgoing = await drive(tx, [identity], context.actor, context.catalog)
-            await reached("reconciler.batch_driven")
-            context.repaired("batch", len(outgoing.ended))
-            context.relay.offer(outgoing.messages)
-        if len(stalled) < CHUNK:
-            break
-        after = stalled[-1]
-    async with context.transaction() as tx:
-        outgoing = await call_back(tx, None, context.actor, context.catalog)
-    context.relay.offer(outgoing.messages)
+                stalled = await batch_store.open_batches(tx, self._after, CHUNK)
+            for identity in stalled:
+                self._after = identity
+                # One transaction each: a batch to cancel locks the keys of its partitions, and keys are locked once.
+                async with context.transaction() as tx:
+                    outgoing = await drive(tx, [identity], context.actor, context.catalog)
+                await reached("reconciler.batch_driven")
+                context.repaired("batch", len(outgoing.ended))
+                context.relay.offer(outgoing.messages)
+            if len(stalled) < CHUNK:
+                break
+        self._after = UUID(int=0)
+        async with context.transaction() as tx:
+            outgoing = await call_back(tx, None, context.actor, context.catalog)
+        context.relay.offer(outgoing.messages)
 
 
 async def housekeeping(context: Context) -> None:

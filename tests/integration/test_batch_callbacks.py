@@ -8,15 +8,22 @@ from uuid import UUID
 
 import pytest
 
+from executor.handlers import parents
 from executor.handlers.callbacks import call_back
-from executor.loops.reconciler import batches
+from executor.loops import reconciler
 from interlock.client.client import Client
+from interlock.contract.errors import Transient
 from tests.attempts import claim, finish
 from tests.batches import counts, drives, end, open_batch, seal, sealed_batch, status
 from tests.world import ACTOR, request
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from executor.handlers.outgoing import Outgoing
     from executor.loops.periodic import Context
+    from interlock.acceptance.catalog import Catalog
+    from interlock.adapters.postgres import Tx
     from tests.world import World
 
 EVENTS = ["started", "first_failure", "finished", "completed", "partial", "failed", "cancelled", "timed_out"]
@@ -88,7 +95,7 @@ async def test_a_batch_that_was_cancelled_before_it_came_tells_of_its_end_and_of
     )
     await world.accept(wanted)
     await world.accept(wanted)
-    await batches(context)
+    await reconciler.Batches()(context)
     assert await events(world, UUID(wanted["id"])) == ["cancelled", "finished"]
 
 
@@ -135,5 +142,30 @@ async def test_the_reconciler_finds_calls_that_nobody_made(
 ) -> None:
     await world.register("tell")
     made = await sealed_batch(world, 1, **told)
-    await batches(context)
+    await reconciler.Batches()(context)
     assert await events(world, made.id) == ["started"]
+
+
+async def test_a_pass_that_is_cut_short_goes_on_behind_the_batch_that_it_stopped_at(
+    world: World, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = sorted([(await open_batch(world, 1)).id for _ in range(3)])
+    await world.tx.execute(
+        "UPDATE batch SET progressed_at = now() - interval '1 minute', planned_at = now() - interval '1 minute';"
+        "UPDATE execution SET started_at = now() - interval '1 minute' WHERE kind = 'batch'"
+    )
+    driven: list[UUID] = []
+
+    async def drive(tx: Tx, some: Sequence[UUID], actor: str, catalog: Catalog) -> Outgoing:
+        driven.extend(some)
+        if driven == ids[:2]:
+            await tx.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return await parents.drive(tx, some, actor, catalog)
+
+    monkeypatch.setattr(reconciler, "drive", drive)
+    looks = reconciler.Batches()
+    with pytest.raises(Transient):
+        await looks(context)
+    await looks(context)
+    await looks(context)
+    assert driven == [*ids[:2], ids[2], *ids]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -13,13 +14,14 @@ import pytest
 from interlock.acceptance.catalog import Catalog
 from interlock.adapters.postgres import open_pool
 from interlock.client.client import Client
+from interlock.contract.definitions import Retry
 from interlock.contract.identity import child_id
 from interlock.contract.status import Status
 from tests.attempts import claim, finish
 from tests.batches import counts, drives, end, status
 from tests.eventually import eventually
 from tests.world import request
-from worker import planning
+from worker import planning, store
 from worker.holdings import Holding
 from worker.outcome import Outcome, failed, settle
 from worker.planning import Planner
@@ -29,7 +31,10 @@ from worker.runners.logsink import LogEntry, LogSink
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    import asyncpg
+
     from interlock.acceptance.entries import Entry
+    from interlock.adapters.postgres import Tx
     from tests.world import World
 
 CHUNK = 10
@@ -218,12 +223,13 @@ async def test_a_broken_line_late_in_a_plan_leaves_nothing_half_planned(world: W
 
 
 async def test_a_planner_that_fails_fails_the_plan_as_it_failed(world: World) -> None:
+    """And is tried again as the planner's own action says."""
     async with stage(world, {"action": "job"}) as it:
         it.printed = ["1"]
         it.returned = failed("ExitCode", "exited with 1")
         with pytest.raises(PlanFailed) as raised:
             await it.run()
-        assert raised.value.outcome is it.returned
+        assert raised.value.outcome == replace(it.returned, retry=Retry())
         assert await it.keys() == []
 
 
@@ -253,7 +259,19 @@ async def test_a_connection_that_is_cut_while_the_action_is_looked_up_costs_no_a
         assert await it.keys() == ["1", "2", "3"]
 
 
-async def test_what_a_restart_chose_is_made_again_with_the_same_parameters(world: World) -> None:
+async def test_what_a_restart_chose_is_made_again_with_the_same_parameters_whatever_is_cut_meanwhile(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = store.superseded
+    cut: list[int] = []
+
+    async def cut_once(tx: Tx, *of: Any) -> list[asyncpg.Record]:  # noqa: ANN401 - as it is called
+        if not cut:
+            cut.append(await tx.fetchval("SELECT pg_backend_pid()"))
+            await tx.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        return await read(tx, *of)
+
+    monkeypatch.setattr(store, "superseded", cut_once)
     run = {"action": "job", "params": {"n": "{{ item }}"}}
     async with stage(world, numbers(25), run=run) as it:
         await it.run()
@@ -270,6 +288,7 @@ async def test_what_a_restart_chose_is_made_again_with_the_same_parameters(world
         it.plan = child_id(it.batch, 2, "$plan")
         assert it.plan in await claim(world, it.plan)
         assert (await it.run()).result == {"partitions": 13}
+        assert len(cut) == 1
         assert await counts(world, it.batch) == {"total": 25, "completed": 12}
         rows = await world.tx.fetch(
             "SELECT o.superseded_by, n.id, n.child_key, n.params::text AS params, o.params::text AS before, n.epoch"

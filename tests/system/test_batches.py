@@ -90,6 +90,22 @@ async def test_a_batch_of_which_no_executor_heard_anything_ends_all_the_same(dep
     await eventually(counted)
 
 
+async def test_a_planner_is_cut_off_and_tried_again_as_its_own_action_says(deployment: Deployment) -> None:
+    await deployment.register("part", function=NOTHING)
+    slow_at_first = 'test "$INTERLOCK_ATTEMPT" -gt 1 || exec sleep 60; seq 3'
+    retry = {"max_attempts": 2, "delay": "100ms"}
+    await deployment.register("lists", command=["sh", "-c", slow_at_first], timeout={"run": "1s"}, retry=retry)
+    await deployment.register("lists-once", command=["sh", "-c", slow_at_first], timeout={"run": "1s"})
+    await deployment.trio()
+    asked = [{"run": {"action": "part"}, "partition": {"action": planner}} for planner in ("lists", "lists-once")]
+    batches = await deployment.ask([{"action": "cut", "definition": definition} for definition in asked])
+    for batch, end in zip(batches, ("completed", "failed"), strict=True):
+        await deployment.until(batch, end)
+    assert [await counts(deployment, batch) for batch in batches] == [{"total": 3, "completed": 3}, {}]
+    row = await deployment.row(batches[1])
+    assert "planning failed: the attempt ran longer than 1 s" in row["error"]
+
+
 async def test_a_single_run_behind_a_long_batch_begins_at_once(deployment: Deployment, gate: Gate) -> None:
     await deployment.register("held", function=WAIT)
     await deployment.register("single", function=NOTHING)
