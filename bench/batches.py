@@ -45,9 +45,10 @@ class Unfinished(InterlockError):
 
 @dataclass(slots=True)
 class _Seen:
-    """What was met on the way: how long each reading took, the runs that were submitted behind the batch."""
+    """What was met on the way: how long each reading took, a bare `SELECT 1` beside it, the runs behind the batch."""
 
     reads: list[float] = field(default_factory=list)
+    selects: list[float] = field(default_factory=list)
     behind: list[UUID] = field(default_factory=list)
 
 
@@ -59,15 +60,18 @@ async def large_batch(stage: Stage, count: int) -> Reading:
         async with Client.connect(endpoints.database_url) as client:
             started = time.perf_counter()
             made.append(await _start(client, NOOP, count))
-            seen = await _watch(client, made[0], count)
+            seen = await _watch(client, connection, made[0], count)
             elapsed = time.perf_counter() - started
         reads = [1000 * seconds for seconds in seen.reads]
+        selects = [1000 * seconds for seconds in seen.selects]
         return {
             "per_second": count / elapsed,
             "partitions": count,
             "planned_seconds": await connection.fetchval(_PLANNED, made[0]),
             "read_p50_ms": percentile(reads, 0.5),
             "read_max_ms": max(reads),
+            "select_p50_ms": percentile(selects, 0.5),
+            "select_max_ms": max(selects),
             "behind_seconds": await connection.fetchval(_WAITED, seen.behind),
             "looks": len(reads) + len(seen.behind),
         }
@@ -87,14 +91,17 @@ async def _start(client: Client, action: str, count: int) -> UUID:
     return answer.id
 
 
-async def _watch(client: Client, batch: UUID, count: int) -> _Seen:
+async def _watch(client: Client, connection: asyncpg.Connection, batch: UUID, count: int) -> _Seen:
     """Read the progress until the batch has ended, and submit a run behind it every second once it plans."""
     seen = _Seen()
     due = time.perf_counter()
     while True:
         asked = time.perf_counter()
         state = await client.batches.get(batch)
-        seen.reads.append(time.perf_counter() - asked)
+        answered = time.perf_counter()
+        await connection.fetchval("SELECT 1")
+        seen.reads.append(answered - asked)
+        seen.selects.append(time.perf_counter() - answered)
         if state.status in TERMINAL:
             break
         if state.waiting and asked >= due:

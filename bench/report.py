@@ -50,6 +50,7 @@ RANGES: Final = {
     "p5.library.per_second": "P5 library",
     "p6.per_second": "P6",
     "p7.read_p50_ms": "P7 reading of progress, ms",
+    "p7.select_p50_ms": "P7 `SELECT 1` beside it, ms",
     "f1.per_second": "F1",
     "f2.per_second": "F2",
     "f1.p50_ms": "F1 p50, ms",

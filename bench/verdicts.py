@@ -165,7 +165,13 @@ def _memory(role: str) -> Rule:
     )
 
 
-def _batch(what: str, measure: str, at_most: float, shown: Callable[[float], str]) -> Rule:
+def _beside_a_select(readings: Readings) -> str:
+    """What the machine itself needs for an answer by that load, where it was asked."""
+    most = readings.get("p7.select_max_ms")
+    return "" if most is None else f"; a `SELECT 1` beside it took up to {milliseconds(most)}"
+
+
+def _batch(what: str, measure: str, at_most: float, shown: Callable[[float], str], beside: Text = lambda _: "") -> Rule:
     name = f"p7.{measure}"
     return Rule(
         figure="P7",
@@ -173,7 +179,7 @@ def _batch(what: str, measure: str, at_most: float, shown: Callable[[float], str
         needs=(name, "p7.partitions"),
         value=lambda r: r[name],
         shown=shown,
-        absolutes=lambda r: f"{count(r['p7.partitions'])} partitions at {per_second(r['p7.per_second'])}",
+        absolutes=lambda r: f"{count(r['p7.partitions'])} partitions at {per_second(r['p7.per_second'])}{beside(r)}",
         limits=busy_limit("p7"),
         at_most=at_most,
     )
@@ -265,7 +271,7 @@ RULES: Final[tuple[Rule, ...]] = (
         at_least=0.6,
     ),
     _batch("planning of a batch", "planned_seconds", 90.0, seconds),
-    _batch("the slowest reading of its progress", "read_max_ms", 5.0, milliseconds),
+    _batch("the slowest reading of its progress", "read_max_ms", 5.0, milliseconds, _beside_a_select),
     _batch("updates of its row, of its partitions", "batch_updates", 0.02, share),
     _batch("peak memory of the executor", "rss_mb.executor", 150.0, megabytes),
     _batch("peak memory of the worker", "rss_mb.worker", 150.0, megabytes),
