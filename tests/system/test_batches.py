@@ -6,11 +6,15 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from interlock.client import Client
+from interlock.client.batch_records import Choice, Replanned
 from interlock.client.doctor import examine
+from interlock.contract.status import Status
 from tests.eventually import eventually
 from tests.system.deployment import ids_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from uuid import UUID
 
     from tests.system.deployment import Deployment
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 NOTHING: Final = "tests.system.actions:nothing"
 WAIT: Final = "tests.system.actions:wait_at_gate"
 PARTITIONS: Final = 200
+FAILED: Final = Choice(statuses=(Status.FAILED,))
 SHORT_LEASE: Final = {"LEASE": "8", "RENEW": "1", "GUARDIAN": "3"}
 
 
@@ -104,6 +109,35 @@ async def test_a_planner_is_cut_off_and_tried_again_as_its_own_action_says(deplo
     assert [await counts(deployment, batch) for batch in batches] == [{"total": 3, "completed": 3}, {}]
     row = await deployment.row(batches[1])
     assert "planning failed: the attempt ran longer than 1 s" in row["error"]
+
+
+async def test_a_batch_is_planned_anew_by_a_worker_that_dies_and_restarted_with_what_was_looked_at(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    listed, refused = tmp_path / "listed", tmp_path / "refused"
+    listed.write_text("1\n2\n3\n")
+    refused.write_text("2\n")
+    await deployment.register("lists", command=["cat", str(listed)])
+    await deployment.register("part", command=["sh", "-c", '! grep -qx "$1" "$0"', str(refused), "{{ params.n }}"])
+    _, worker = await asyncio.gather(deployment.executors(), deployment.worker(**SHORT_LEASE))
+    part = {"action": "part", "params": {"n": "{{ item }}"}}
+    (batch,) = await deployment.ask([{"action": "cut", "definition": {"run": part, "partition": {"action": "lists"}}}])
+    await deployment.until(batch, "partial")
+    assert await counts(deployment, batch) == {"total": 3, "completed": 2, "failed": 1}
+    listed.write_text("2\n3\n4\n")
+    refused.write_text("")
+    await deployment.stop(worker)
+    armed = await deployment.worker(**SHORT_LEASE, FAULTS="plan.committed=crash")
+    async with Client.connect(deployment.endpoints.database_url) as client:
+        anew = await client.batches.plan_anew(batch)
+        await deployment.until(anew, "completed", timeout=60)
+        difference = await client.batches.difference(batch, anew, FAILED)
+        assert (difference.new.keys, difference.gone.keys, difference.again.keys) == (("4",), ("1",), ("2",))
+        assert await client.batches.replan(batch, anew, FAILED) == Replanned(made=2, gone=1)
+    await deployment.until(batch, "completed", timeout=60)
+    assert await counts(deployment, batch) == {"total": 3, "completed": 3}
+    assert [line for line in deployment.lines(armed) if line["event"] == "fault"] != []
+    assert await violations(deployment) == []
 
 
 async def test_a_single_run_behind_a_long_batch_begins_at_once(deployment: Deployment, gate: Gate) -> None:
