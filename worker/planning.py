@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import orjson
@@ -43,11 +42,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 CHUNK: Final = 5_000
-"""Items of a step, at most."""
-FIRST: Final = 500
-LEAST: Final = 100
-STEP_SECONDS: Final = 0.1
-"""How long a step may hold the keys of its partitions: what is submitted behind a batch waits for some of them."""
 DATABASE_PAUSE_SECONDS: Final = 1.0
 HOPELESS: Final = ("DuplicatePartition", "PlanChanged", "unknown_action", "invalid_params", "PlanUnreadable")
 PLANNING: Final = Entry(
@@ -65,18 +59,6 @@ class Place(NamedTuple):
 
     cursor: int
     digest: str
-
-
-class Pace:
-    """How many items the next step has: as many as this machine commits in STEP_SECONDS."""
-
-    def __init__(self) -> None:
-        self.items = min(FIRST, CHUNK)
-
-    def took(self, seconds: float, items: int) -> None:
-        """Learn from a step; a short one, the last of its plan, tells too little."""
-        if items == self.items:
-            self.items = min(CHUNK, max(LEAST, int(items * STEP_SECONDS / seconds)))
 
 
 class Planner:
@@ -112,9 +94,9 @@ class Planner:
         return await self._plan(plan, steps, holding, Place(standing["cursor"], standing["digest"]))
 
     async def _plan(self, plan: Plan, steps: Steps, holding: Holding, place: Place) -> Outcome:
-        hasher, seen, cursor, pace = hashlib.sha256(), 0, place.cursor, Pace()
+        hasher, seen, cursor = hashlib.sha256(), 0, place.cursor
         async with plan.opened() as items:
-            async for chunk, whole in _chunks(items, pace):
+            async for chunk, whole in _chunks(items):
                 known = min(len(chunk), max(0, place.cursor - seen))
                 _add(hasher, chunk[:known])
                 if known and seen + known == place.cursor and hasher.hexdigest() != place.digest:
@@ -125,7 +107,7 @@ class Planner:
                 if not fresh and not whole:
                     continue
                 step = Step(holding.id, holding.attempt, self._worker, cursor, len(fresh), hasher.hexdigest(), whole)
-                if (problem := await self._commit(step, steps, fresh, holding, pace)) is not None:
+                if (problem := await self._commit(step, steps, fresh, holding)) is not None:
                     return problem
                 cursor += len(fresh)
                 await reached("plan.committed")
@@ -134,15 +116,12 @@ class Planner:
         self._log.info("planned", execution_id=str(holding.id), partitions=cursor)
         return settle({"partitions": cursor})
 
-    async def _commit(
-        self, step: Step, steps: Steps, items: Sequence[Item], holding: Holding, pace: Pace
-    ) -> Outcome | None:
+    async def _commit(self, step: Step, steps: Steps, items: Sequence[Item], holding: Holding) -> Outcome | None:
         """Commit one step, whatever the database does meanwhile; returns what ends the planning, or None."""
         if (repeated := _repeated(items)) is not None:
             return failed("DuplicatePartition", f"the partition {repeated!r} is in the plan twice: make its key unique")
         write = await steps.ready(items)
         while True:
-            began = monotonic()
             try:
                 async with transaction(self._pool) as tx:
                     taken = await write(tx, step)
@@ -152,7 +131,6 @@ class Planner:
                 self._log.warning("planning waits for the database", reason=str(error))
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
                 continue
-            pace.took(monotonic() - began, step.items)
             if taken:
                 return None
             standing = await self._standing(holding)
@@ -183,11 +161,11 @@ class Planner:
                 await asyncio.sleep(DATABASE_PAUSE_SECONDS)
 
 
-async def _chunks(items: AsyncIterator[Item], pace: Pace) -> AsyncIterator[tuple[list[Item], bool]]:
+async def _chunks(items: AsyncIterator[Item]) -> AsyncIterator[tuple[list[Item], bool]]:
     """Cut into chunks, and tell which is the last; a plan without items is one empty chunk."""
     chunk: list[Item] = []
     async for item in items:
-        if len(chunk) == pace.items:
+        if len(chunk) == CHUNK:
             yield chunk, False
             chunk = []
         chunk.append(item)
