@@ -81,6 +81,7 @@ CREATE TABLE in_flight (
     execution_id uuid        PRIMARY KEY,
     pool         text        NOT NULL,
     attempt      int         NOT NULL,
+    parent_id    uuid,                               -- what of a batch is in flight is counted here
     worker_id    uuid,
     since        timestamptz NOT NULL DEFAULT now(),
     forced       boolean     NOT NULL DEFAULT false  -- its cancel grants it no grace

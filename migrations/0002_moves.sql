@@ -77,8 +77,8 @@ BEGIN
     INTO kinds FROM unnest(p_moves);
 
     IF kinds.dispatched THEN
-        INSERT INTO in_flight (execution_id, pool, attempt)
-        SELECT id, pool, attempt FROM unnest(p_moves) WHERE target = 'scheduled';
+        INSERT INTO in_flight (execution_id, pool, attempt, parent_id)
+        SELECT id, pool, attempt, parent_id FROM unnest(p_moves) WHERE target = 'scheduled';
     END IF;
     DELETE FROM in_flight f USING unnest(p_moves) m
     WHERE f.execution_id BETWEEN m.id AND m.id AND m.source IN ('scheduled', 'running', 'cancelling')

@@ -97,7 +97,8 @@ UNION ALL SELECT 'in flight and row disagree', e.id::text
 FROM execution e FULL JOIN in_flight f ON f.execution_id = e.id
 WHERE (f.execution_id IS NOT NULL OR (e.kind = 'action' AND e.status IN ('scheduled', 'running', 'cancelling')))
   AND (e.kind = 'action' AND e.status IN ('scheduled', 'running', 'cancelling') AND f.attempt = e.attempt
-       AND f.pool = e.pool AND f.worker_id IS NOT DISTINCT FROM e.worker_id) IS NOT TRUE
+       AND f.pool = e.pool AND f.parent_id IS NOT DISTINCT FROM e.parent_id
+       AND f.worker_id IS NOT DISTINCT FROM e.worker_id) IS NOT TRUE
 UNION ALL SELECT 'a slot on a key that is not of its lane', s.execution_id::text
 FROM slot s JOIN execution e ON e.id = s.execution_id JOIN lane l ON l.id = e.lane_id WHERE s.key_id <> ALL(l.keys)
 UNION ALL SELECT 'a limited key without the slot of what is in flight', e.id::text

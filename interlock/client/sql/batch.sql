@@ -13,9 +13,8 @@ LEFT JOIN queue q ON q.scope = 'leaf' AND q.name = 'batch:' || e.id
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE i.worker_id IS NULL) AS scheduled, count(*) FILTER (WHERE i.worker_id IS NOT NULL) AS running
     FROM in_flight i
-    -- A subquery of its own: by its parent, each look-up would find all partitions.
-    CROSS JOIN LATERAL (SELECT parent_id, child_key FROM execution WHERE id = i.execution_id OFFSET 0) c
-    WHERE i.execution_id BETWEEN first_child(e.id) AND last_child(e.id) AND c.parent_id = e.id AND c.child_key <> '$plan') f
+    WHERE i.execution_id BETWEEN first_child(e.id) AND last_child(e.id) AND i.parent_id = e.id
+      AND i.execution_id <> child_id(e.id, e.epoch, '$plan')) f
 CROSS JOIN LATERAL (
     SELECT sum(m.n)::bigint AS recent FROM queue_minute m
     WHERE m.key_id = q.id AND m.event = 'finished' AND m.minute >= date_trunc('minute', now()) - interval '4 minutes'
