@@ -8,13 +8,15 @@ SELECT e.id, e.action AS name, e.status::text AS status, e.epoch, e.params::text
        greatest(b.progressed_at, b.planned_at, e.started_at) AS progressed_at, f.scheduled, f.running, q.lim AS max_parallel,
        q.paused, r.recent
 FROM execution e JOIN batch b ON b.execution_id = e.id
-LEFT JOIN execution p ON p.id = child_id(e.id, e.epoch, '$plan')
+-- Computed once, not for each row that it is compared with.
+CROSS JOIN LATERAL (SELECT child_id(e.id, e.epoch, '$plan') AS id OFFSET 0) plan
+LEFT JOIN execution p ON p.id = plan.id
 LEFT JOIN queue q ON q.scope = 'leaf' AND q.name = 'batch:' || e.id
 CROSS JOIN LATERAL (
     SELECT count(*) FILTER (WHERE i.worker_id IS NULL) AS scheduled, count(*) FILTER (WHERE i.worker_id IS NOT NULL) AS running
     FROM in_flight i
     WHERE i.execution_id BETWEEN first_child(e.id) AND last_child(e.id) AND i.parent_id = e.id
-      AND i.execution_id <> child_id(e.id, e.epoch, '$plan')) f
+      AND i.execution_id <> plan.id) f
 CROSS JOIN LATERAL (
     SELECT sum(m.n)::bigint AS recent FROM queue_minute m
     WHERE m.key_id = q.id AND m.event = 'finished' AND m.minute >= date_trunc('minute', now()) - interval '4 minutes'
