@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from uuid_utils.compat import uuid7
 
-from interlock.acceptance.candidates import planned
-from interlock.acceptance.lanes import lanes
 from interlock.client.batch_finds import FoundBatches
 from interlock.client.batch_records import Choice, Difference, KeyShare, Replanned
-from interlock.client.batches import NotRestartable, batch_row
+from interlock.client.batches import NotRestartable, ended_row, next_planning
 from interlock.client.store import SQL
 from interlock.contract.batches import Batch
 from interlock.contract.canonical import canonical_json
-from interlock.contract.status import TERMINAL, Status
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -42,21 +39,17 @@ class Replans(FoundBatches):
         return await self._patiently(self._plan_anew, identity, uuid7())
 
     async def _plan_anew(self, tx: Tx, identity: UUID, preview: UUID) -> UUID:
-        row = await _ended(tx, identity)
-        batch = Batch.from_stored(row["definition"])
-        if not batch.sealed:
+        row = await ended_row(tx, identity)
+        if not Batch.from_stored(row["definition"]).sealed:
             raise NotRestartable(f"batch {identity} is an open one: what was added to it is in no plan")
-        plan = planned(identity, row["epoch"] + 1, pool=batch.pool, priority=batch.priority)
-        (lane,) = await lanes(tx, [plan])
+        _, *where = await next_planning(tx, row)
         tags = canonical_json([f"batch:{identity}"])
         await tx.execute(
             SQL["preview_batch"],
             identity,
             row["epoch"],
             preview,
-            plan.pool,
-            plan.priority,
-            lane,
+            *where,
             tags,
             self._actor,
         )
@@ -76,19 +69,13 @@ class Replans(FoundBatches):
 
     async def _replan(self, tx: Tx, identity: UUID, preview: UUID, choice: Choice) -> Replanned:
         row = await _previewed(tx, identity, preview)
-        batch = Batch.from_stored(row["definition"])
-        plan = planned(identity, row["epoch"] + 1, pool=batch.pool, priority=batch.priority)
-        (lane,) = await lanes(tx, [plan])
         done = await tx.fetchrow(
             SQL["replan_batch"],
             identity,
             row["epoch"],
             preview,
             *choice.columns,
-            plan.id,
-            plan.pool,
-            plan.priority,
-            lane,
+            *await next_planning(tx, row),
             "restarted with a new plan",
             self._actor,
         )
@@ -96,17 +83,9 @@ class Replans(FoundBatches):
         return Replanned(made=done["made"], gone=done["gone"])
 
 
-async def _ended(tx: Tx, identity: UUID) -> Record:
-    row = await batch_row(tx, identity)
-    status = Status(row["status"])
-    if status not in TERMINAL:
-        raise NotRestartable(f"batch {identity} is {status}: cancel it, or wait for its end")
-    return row
-
-
 async def _previewed(tx: Tx, identity: UUID, preview: UUID) -> Record:
     """The batch as it stands, if this plan is whole and was made for it as it stands."""
-    row = await _ended(tx, identity)
+    row = await ended_row(tx, identity)
     found = await tx.fetchrow(SQL["preview_of"], identity)
     if found is None or found["plan_id"] != preview:
         raise NotRestartable(f"{preview} is not the plan that was last made anew for batch {identity}: plan again")

@@ -99,26 +99,17 @@ class Batches(Patience):
         return await self._patiently(self._restart, identity, choice or Choice(statuses=CHOSEN))
 
     async def _restart(self, tx: Tx, identity: UUID, choice: Choice) -> int:
-        row = await batch_row(tx, identity)
-        status = Status(row["status"])
-        if status not in TERMINAL:
-            raise NotRestartable(f"batch {identity} is {status}: cancel it, or wait for its end")
+        row = await ended_row(tx, identity)
         if not row["planned"]:
             raise NotRestartable(
                 f"the plan of batch {identity} was never finished: plan it anew with --replan, or start a new one"
             )
-        batch = Batch.from_stored(row["definition"])
-        plan = planned(identity, row["epoch"] + 1, pool=batch.pool, priority=batch.priority)
-        (lane,) = await lanes(tx, [plan])
         chosen = await tx.fetchval(
             SQL["restart_batch"],
             identity,
             row["epoch"],
             *choice.columns,
-            plan.id,
-            plan.pool,
-            plan.priority,
-            lane,
+            *await next_planning(tx, row),
             "restarted",
             self._actor,
         )
@@ -201,6 +192,23 @@ async def batch_row(tx: Tx, identity: UUID) -> Record:
     if await store.standing(tx, [identity]):
         raise NotABatch(f"execution {identity} is no batch; `interlock show` tells about it")
     raise UnknownId(f"no execution {identity}; `interlock list` shows the newest")
+
+
+async def ended_row(tx: Tx, identity: UUID) -> Record:
+    """One batch that has ended, as it stands. Raises UnknownId, NotABatch and NotRestartable."""
+    row = await batch_row(tx, identity)
+    status = Status(row["status"])
+    if status not in TERMINAL:
+        raise NotRestartable(f"batch {identity} is {status}: cancel it, or wait for its end")
+    return row
+
+
+async def next_planning(tx: Tx, row: Record) -> tuple[UUID, str, int, int | None]:
+    """What plans the next epoch of a batch: its id, pool, priority and lane."""
+    batch = Batch.from_stored(row["definition"])
+    plan = planned(row["id"], row["epoch"] + 1, pool=batch.pool, priority=batch.priority)
+    (lane,) = await lanes(tx, [plan])
+    return plan.id, plan.pool, plan.priority, lane
 
 
 async def _state(tx: Tx, identity: UUID) -> BatchState:

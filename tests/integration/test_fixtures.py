@@ -75,7 +75,6 @@ async def test_no_test_gets_a_database_that_another_has_changed_beyond_its_rows(
 
 
 async def test_no_test_gets_a_database_that_somebody_is_connected_to(own: Databases) -> None:
-    connection = None
     async with own.one() as url:
         connection = await asyncpg.connect(url)
     async with own.one() as another:

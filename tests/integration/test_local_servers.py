@@ -111,9 +111,7 @@ def supervisor(state: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-async def test_a_killed_supervisor_leaves_no_process(
-    supervisor: subprocess.Popen[str],
-) -> None:
+async def test_a_killed_supervisor_leaves_no_process(supervisor: subprocess.Popen[str]) -> None:
     assert supervisor.stdout is not None
     told = json.loads(supervisor.stdout.readline())
     name = Path(told["INTERLOCK_STATE"]).name
