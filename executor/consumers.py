@@ -1,4 +1,7 @@
-"""Consumes one queue in natural batches: decode, handle in one transaction, commit, acknowledge, then publish.
+"""Consumes one queue in natural batches: decode, handle, acknowledge, and publish what was committed.
+
+Each statement of a handler is a transaction of its own, which saves two round trips, unless the handler begins one. Each
+may be repeated by itself: what is cut short between two of them is delivered and handled again.
 
 A flush that fails on data is split into halves, down to the one event that fails, which is parked with its reason. A
 flush that fails in passing is done again whole. When PostgreSQL does not answer, consuming stops until it does.
@@ -14,7 +17,7 @@ from executor import store
 from executor.handlers.outgoing import Outgoing
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
-from interlock.adapters.postgres import single_statements, transaction
+from interlock.adapters.postgres import single_statements
 from interlock.contract import events
 from interlock.contract.errors import Misconfigured, Poison, Transient
 
@@ -35,12 +38,9 @@ MOST_IN_VAIN: Final = 3
 
 
 class Consumer:
-    """One queue and its handlers by event type; types of one flush are handled one after the other.
+    """One queue and its handlers by event type; types of one flush are handled one after the other."""
 
-    `repeatable`: each statement of its handlers may be repeated by itself, so a flush needs no transaction around them.
-    """
-
-    def __init__(  # noqa: PLR0913 - wired once, in service.py
+    def __init__(
         self,
         subscription: Subscription,
         handlers: dict[type[events.Event], Handler],
@@ -51,7 +51,6 @@ class Consumer:
         metrics: Metrics,
         readiness: Readiness,
         stray_reason: str = "wrong_queue",
-        repeatable: bool = False,
     ) -> None:
         self._subscription = subscription
         self._handlers = handlers
@@ -61,7 +60,6 @@ class Consumer:
         self._metrics = metrics
         self._readiness = readiness
         self._stray_reason = stray_reason
-        self._transaction = single_statements if repeatable else transaction
         self._queue = subscription.queue.name
         self._flow = self._queue.rpartition(".")[2]
         self._log = get_logger("consumer").bind(queue=self._queue)
@@ -126,7 +124,7 @@ class Consumer:
 
     async def _flush(self, handler: Handler, batch: Sequence[Any]) -> None:
         try:
-            async with self._transaction(self._pool) as tx:
+            async with single_statements(self._pool) as tx:
                 outgoing = await handler(tx, batch)
                 if outgoing.parked:
                     await store.park(tx, outgoing.parked)
@@ -153,7 +151,7 @@ class Consumer:
             return
         reason = error.reason if isinstance(error, Poison) else "bug"
         self._log.error("parked one event", reason=reason, exc_info=None if isinstance(error, Poison) else error)
-        async with transaction(self._pool) as tx:
+        async with single_statements(self._pool) as tx:
             await store.park(tx, [self._poison(batch[0], reason, str(error) or type(error).__name__)])
 
     async def admit_on(self, keys: list[int]) -> None:

@@ -113,6 +113,7 @@ class Service:
             self._session.watch(),
             self._session.listen(self._on_control),
             *(relay.publish_offered() for _ in range(PUBLISHERS)),
+            relay.clear(),
             relay.sweep(),
             self._metrics.probe_loop_lag(),
             watchdog(self._notify, lambda: self._readiness.ready),
@@ -141,7 +142,6 @@ class Service:
                 metrics=metrics,
                 readiness=self._readiness,
                 stray_reason="dead_letter" if queue == topology.dead_queue else "wrong_queue",
-                repeatable=queue in (topology.status_queue, topology.completed_queue),
             )
             for queue, handlers in wanted
         ]

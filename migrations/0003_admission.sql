@@ -27,34 +27,46 @@ CREATE FUNCTION claim_stands(p_lane bigint) RETURNS boolean LANGUAGE sql VOLATIL
                                  OR (q.scope = 'pool' AND live_workers(q.name) = 0)))
 $$;
 
--- Keys and lanes that do not exist yet. Runs before any other lock of its transaction, in the order of names, so that
--- two callers cannot wait for each other. p_lane numbers the lanes; one row per key of a lane, with what its definition
--- says of the key, which counts only when the key is made.
+-- The lanes of these numbers, 1 to n, as an array; keys and lanes that do not exist yet are made. Runs before any other lock
+-- of its transaction, in the order of names, so that two callers cannot wait for each other. One row per key of a lane, with
+-- what its definition says of the key, which counts only when the key is made.
 CREATE FUNCTION make_lanes(p_lane int[], p_priority int[], p_scope text[], p_name text[], p_template text[], p_lim int[],
                            p_cap int[], p_cap_policy text[], p_rate_every float8[], p_rate_burst int[])
-RETURNS TABLE (lane int, lane_id bigint) LANGUAGE plpgsql AS $$
+RETURNS bigint[] LANGUAGE plpgsql AS $$
+DECLARE
+    wanted int := (SELECT count(DISTINCT u) FROM unnest(p_lane) u);
+    found bigint[];
 BEGIN
-    INSERT INTO queue (scope, name, template, lim, cap, cap_policy, rate_every, rate_burst, gated)
-    SELECT DISTINCT ON (k.scope, k.name) k.scope, k.name, k.template, k.lim, k.cap, coalesce(k.cap_policy, 'reject'),
-           k.rate_every, coalesce(k.rate_burst, 1), k.lim IS NOT NULL OR k.rate_every IS NOT NULL
-    FROM unnest(p_scope, p_name, p_template, p_lim, p_cap, p_cap_policy, p_rate_every, p_rate_burst)
-         k(scope, name, template, lim, cap, cap_policy, rate_every, rate_burst)
-    WHERE NOT EXISTS (SELECT 1 FROM queue q WHERE q.scope = k.scope AND q.name = k.name)
-    ORDER BY k.scope, k.name
-    ON CONFLICT (scope, name) DO NOTHING;
-    INSERT INTO lane (keys, priority)
-    SELECT DISTINCT s.keys, s.priority
-    FROM (SELECT array_agg(q.id ORDER BY q.id) AS keys, min(u.priority)::smallint AS priority
-          FROM unnest(p_lane, p_priority, p_scope, p_name) u(lane, priority, scope, name)
-          JOIN queue q ON q.scope = u.scope AND q.name = u.name GROUP BY u.lane) s
-    WHERE NOT EXISTS (SELECT 1 FROM lane l WHERE l.keys = s.keys AND l.priority = s.priority)
-    ORDER BY s.keys, s.priority
-    ON CONFLICT (keys, priority) DO NOTHING;
-    RETURN QUERY SELECT s.lane, l.id
-    FROM (SELECT u.lane, array_agg(q.id ORDER BY q.id) AS keys, min(u.priority)::smallint AS priority
-          FROM unnest(p_lane, p_priority, p_scope, p_name) u(lane, priority, scope, name)
-          JOIN queue q ON q.scope = u.scope AND q.name = u.name GROUP BY u.lane) s
-    JOIN lane l ON l.keys = s.keys AND l.priority = s.priority;
+    FOR look IN 1..2 LOOP
+        found := ARRAY(
+            SELECT l.id
+            FROM (SELECT u.lane, array_agg(q.id ORDER BY q.id) AS keys, min(u.priority)::smallint AS priority
+                  FROM unnest(p_lane, p_priority, p_scope, p_name) u(lane, priority, scope, name)
+                  -- LEFT: a key that is not there yet is a null, which no lane has.
+                  LEFT JOIN queue q ON q.scope = u.scope AND q.name = u.name GROUP BY u.lane) s
+            JOIN lane l ON l.keys = s.keys AND l.priority = s.priority ORDER BY s.lane);
+        EXIT WHEN cardinality(found) = wanted;
+        IF look = 2 THEN
+            RAISE EXCEPTION 'a lane was forgotten meanwhile' USING ERRCODE = 'serialization_failure';
+        END IF;
+        INSERT INTO queue (scope, name, template, lim, cap, cap_policy, rate_every, rate_burst, gated)
+        SELECT DISTINCT ON (k.scope, k.name) k.scope, k.name, k.template, k.lim, k.cap, coalesce(k.cap_policy, 'reject'),
+               k.rate_every, coalesce(k.rate_burst, 1), k.lim IS NOT NULL OR k.rate_every IS NOT NULL
+        FROM unnest(p_scope, p_name, p_template, p_lim, p_cap, p_cap_policy, p_rate_every, p_rate_burst)
+             k(scope, name, template, lim, cap, cap_policy, rate_every, rate_burst)
+        WHERE NOT EXISTS (SELECT 1 FROM queue q WHERE q.scope = k.scope AND q.name = k.name)
+        ORDER BY k.scope, k.name
+        ON CONFLICT (scope, name) DO NOTHING;
+        INSERT INTO lane (keys, priority)
+        SELECT DISTINCT s.keys, s.priority
+        FROM (SELECT array_agg(q.id ORDER BY q.id) AS keys, min(u.priority)::smallint AS priority
+              FROM unnest(p_lane, p_priority, p_scope, p_name) u(lane, priority, scope, name)
+              JOIN queue q ON q.scope = u.scope AND q.name = u.name GROUP BY u.lane) s
+        WHERE NOT EXISTS (SELECT 1 FROM lane l WHERE l.keys = s.keys AND l.priority = s.priority)
+        ORDER BY s.keys, s.priority
+        ON CONFLICT (keys, priority) DO NOTHING;
+    END LOOP;
+    RETURN found;
 END $$;
 
 -- Why something is cancelled, by which its end is judged later: what begins with `timed_out` was a deadline, with `failed: `

@@ -757,8 +757,8 @@ GUARDS = {
     ),
     "what nobody takes is deleted": Guard(
         "interlock/adapters/outbox.py",
-        "await connection.execute(_DELETE, confirmed)",
-        "await connection.execute(_DELETE, [each.id for each in batch])",
+        "self._confirmed += confirmed",
+        "self._confirmed += [each.id for each in batch]",
         RELAY + "test_what_is_confirmed_is_deleted_and_what_nobody_takes_stays_and_backs_off",
     ),
     "what nobody takes is tried again at once": Guard(

@@ -135,6 +135,12 @@ MUTANTS = {
         "false",
         "test_admission_keys:test_one_customer_is_limited_and_the_others_are_not_affected",
     ),
+    "a lane of fewer keys is taken for one whose other keys are new": Mutant(
+        "make_lanes",
+        "LEFT JOIN queue q",
+        "JOIN queue q",
+        "test_admission_keys:test_a_request_with_a_new_key_does_not_enter_the_lane_of_its_other_keys",
+    ),
     "claims are ignored": Mutant(
         "admit_locked",
         "IF any_claim AND reserved[at]",

@@ -179,6 +179,7 @@ class Service:
             self._session.watch(),
             self._session.listen(self._on_control),
             *(relay.publish_offered() for _ in range(PUBLISHERS)),
+            relay.clear(),
             relay.sweep(),
             finisher.run(),
             logs.run(),

@@ -30,10 +30,11 @@ class CancelRequested:
         by_reason: dict[str, list[UUID]] = {}
         for identity, reason in sorted(reasons.items()):
             by_reason.setdefault(reason, []).append(identity)
-        await bury(tx, reasons, self._actor)
-        for reason, ids in by_reason.items():
-            decisions = [store.Decision(id=identity, target=Status.CANCELLED) for identity in ids]
-            outgoing.add(await store.admit(tx, self._actor, decisions=decisions, reason=reason))
-        if forced := sorted({event.data.id for event in batch if event.data.force}):
-            await force(tx, forced, self._actor)
+        async with tx.transaction():  # the locks of the admission keep what is forced where it stands
+            await bury(tx, reasons, self._actor)
+            for reason, ids in by_reason.items():
+                decisions = [store.Decision(id=identity, target=Status.CANCELLED) for identity in ids]
+                outgoing.add(await store.admit(tx, self._actor, decisions=decisions, reason=reason))
+            if forced := sorted({event.data.id for event in batch if event.data.force}):
+                await force(tx, forced, self._actor)
         return outgoing

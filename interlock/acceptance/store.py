@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from interlock.acceptance.candidates import Candidate
-from interlock.acceptance.lanes import lanes
+from interlock.acceptance.lanes import numbered
 from interlock.acceptance.requests import judge, same_id, usable_id
 from interlock.adapters.statements import Statements
 from interlock.contract.errors import Conflict, Malformed
@@ -116,7 +116,7 @@ def _printable_ascii(text: str) -> bool:
 async def insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
     """Turn what was judged into rows, batches with their planning; returns what `accept` in the database says."""
     candidates = [*candidates, *(c.plan for c in candidates if c.plan is not None)]
-    known = await lanes(tx, candidates)
+    numbers, keys_of_lanes = numbered(candidates)
     keys = [candidate.idempotency_key for candidate in candidates]
     batches = [candidate.batch for candidate in candidates]
     family: tuple[list[Any] | None, ...] = (None,) * 4
@@ -134,7 +134,7 @@ async def insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
         [c.version for c in candidates],
         [c.pool for c in candidates],
         [c.priority for c in candidates],
-        known,
+        numbers,
         [c.params for c in candidates],
         [c.hash for c in candidates],
         [c.tags for c in candidates],
@@ -146,6 +146,7 @@ async def insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
         keys if any(keys) else None,
         *family,
         actor,
+        *keys_of_lanes,
     )
 
 

@@ -3,7 +3,8 @@
 Law 4. Nothing is published that is not committed; nothing committed is left unpublished.
 
 The fast path publishes what a commit just returned; the sweep publishes what nobody confirmed. Only confirmed ids are
-deleted. A row that the broker cannot route backs off and stays, for `doctor` to find.
+deleted, which nobody waits for, so they are gathered for a moment. A row that the broker cannot route backs off and stays,
+for `doctor` to find.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from interlock.adapters.amqp import Message
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
-from interlock.adapters.postgres import mapped_errors, transaction
+from interlock.adapters.postgres import single_statements, transaction
 from interlock.contract.errors import Transient
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ UPDATE outbox SET claimed_until = now() + least(64, 2 ^ least(tries, 6)) * inter
 FROM unnest($1::bigint[], $2::text[]) u(id, error) WHERE outbox.id BETWEEN u.id AND u.id
 """
 _PENDING = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox WHERE role = $1"
-# A confirm and the delete take some milliseconds, which what is offered next should not wait for. More would make many
-# small batches of what one can carry.
+# A confirm takes some milliseconds, which what is offered next should not wait for. More would make many small batches of
+# what one can carry.
 PUBLISHERS = 3
+# How long confirmed ids are gathered into one delete: short beside the second for which their rows are marked.
+_GATHER_SECONDS = 0.1
 _SWEEP_ROWS = 100
 _FAST_PATH_ROWS = 1000
 
@@ -64,6 +67,8 @@ class Relay:
         self._offered: deque[Message] = deque()
         self._wake = asyncio.Event()
         self._sweep_now = asyncio.Event()
+        self._confirmed: list[int] = []
+        self._settled = asyncio.Event()
         self._log = get_logger("relay").bind(role=role)
 
     def offer(self, rows: Iterable[Record] | None) -> None:
@@ -104,6 +109,13 @@ class Relay:
                 except Transient as error:
                     self._log.warning("sweep postponed", reason=str(error))
 
+    async def clear(self) -> None:
+        """Delete what was confirmed, all of a moment at once."""
+        while True:
+            await self._settled.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            await self._clear_once()
+
     async def flush(self) -> None:
         """Publish what is left; for the end of a drain. What cannot be published now is left to others' sweeps."""
         if self._session.connected:
@@ -112,6 +124,7 @@ class Relay:
                 await self._sweep_once()
             except Transient as error:
                 self._log.warning("left to the sweep of others", reason=str(error))
+        await self._clear_once()
 
     async def _sweep_once(self) -> None:
         while True:
@@ -133,19 +146,32 @@ class Relay:
             return
         await reached("relay.publishing")
         confirmed, unroutable = await self._session.publish(batch)
+        if confirmed:
+            self._confirmed += confirmed
+            self._settled.set()
+        if unroutable:
+            try:
+                async with single_statements(self._pool) as tx:
+                    await tx.execute(_BACK_OFF, list(unroutable), list(unroutable.values()))
+            except Transient as error:
+                self._log.warning("not routable, and not put off: will be tried again", reason=str(error))
+        for identity, reason in unroutable.items():
+            self._log.warning("not routable", outbox_id=identity, reason=reason)
+
+    async def _clear_once(self) -> None:
+        self._settled.clear()
+        confirmed = list(self._confirmed)
+        if not confirmed:
+            return
         try:
             await reached("relay.confirmed")
-            with mapped_errors():
-                async with self._pool.acquire() as connection:
-                    if confirmed:
-                        await connection.execute(_DELETE, confirmed)
-                    if unroutable:
-                        await connection.execute(_BACK_OFF, list(unroutable), list(unroutable.values()))
+            async with single_statements(self._pool) as tx:
+                await tx.execute(_DELETE, confirmed)
             await reached("relay.deleted")
         except Transient as error:
             self._log.warning("published, not deleted: will be published again", reason=str(error))
-        for identity, reason in unroutable.items():
-            self._log.warning("not routable", outbox_id=identity, reason=reason)
+        # Not before: what is cut short here is deleted at the end of the drain.
+        del self._confirmed[: len(confirmed)]
 
 
 def message(row: Record) -> Message:

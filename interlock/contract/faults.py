@@ -32,7 +32,7 @@ FLOWS: Final = ("requests", "status_changed", "completed", "dead")
 _NOTHING: Final = "nothing: the broker delivers again"
 _FLUSH: Final[dict[str, tuple[str, str, bool]]] = {
     "taken": ("messages were taken from the queue", _NOTHING, False),
-    "handled": ("the statements of the flush are done, those of requests not committed", _NOTHING, True),
+    "handled": ("the statements of the flush are done, its connection is not given back", _NOTHING, True),
     "committed": (
         "the flush is committed, its messages are not offered to the relay",
         "the sweep publishes, the broker delivers again, and handling twice changes nothing",

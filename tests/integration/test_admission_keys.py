@@ -178,6 +178,12 @@ async def test_an_execution_has_each_key_that_its_action_and_its_request_name(wo
     assert [await world.slots(name) for name in sorted(limited)] == [{ids[1]}] * 6
 
 
+async def test_a_request_with_a_new_key_does_not_enter_the_lane_of_its_other_keys(world: World) -> None:
+    (plain,) = await world.submit()
+    (new,) = await world.submit(concurrency_key="new")
+    assert await keys_of(world, new) == await keys_of(world, plain) | {"key:new"}
+
+
 async def test_templates_that_come_out_alike_are_one_key_and_one_slot(world: World) -> None:
     await world.register("move", keys=[{"name": f"box/{{{{ params.{end} }}}}", "limit": 1} for end in ("a", "b")])
     (same,) = await world.submit(1, "move", params={"a": 1, "b": 1})

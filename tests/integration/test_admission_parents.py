@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.world import World
 
 JOB = "action:job"
-_LANE = "SELECT lane_id FROM make_lanes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+_LANE = "SELECT (make_lanes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10))[1]"
 _INSERT = """
 INSERT INTO execution (id, kind, status, action, parent_id, root_id, pool, lane_id, request_hash)
 VALUES ($1, $2, 'requested', 'job', $3, $4, 'default', $5, sha256('a test'))
@@ -35,7 +35,7 @@ async def enters(
 ) -> UUID:
     """Make the row of an execution that is due to enter a lane of these keys (scope, name); `lim` bounds new ones."""
     scopes, names = [scope for scope, _ in keys], [name for _, name in keys]
-    same, none = [0] * len(keys), [None] * len(keys)
+    same, none = [1] * len(keys), [None] * len(keys)
     lane = await world.tx.fetchval(_LANE, same, same, scopes, names, none, [lim] * len(keys), none, none, none, none)
     identity = fresh_id()
     async with world.tx.transaction():

@@ -13,6 +13,7 @@ from executor.consumers import Consumer
 from executor.handlers.outgoing import Outgoing
 from interlock.adapters.amqp import Session
 from interlock.adapters.health import Readiness
+from interlock.adapters.lifecycle import end_all
 from interlock.adapters.outbox import Relay
 from interlock.adapters.postgres import open_pool
 from interlock.adapters.telemetry import Metrics
@@ -143,13 +144,13 @@ async def test_what_is_offered_is_published_before_a_sweep_would_find_it(world: 
     relay = wire.relay()
     relay.offer(await world.tx.fetch("SELECT * FROM outbox"))
     async with asyncio.TaskGroup() as group:
-        publishing = group.create_task(relay.publish_offered())
+        tasks = [group.create_task(life) for life in (relay.publish_offered(), relay.clear())]
 
         async def gone() -> bool:
             return await left(world) == []
 
         await eventually(gone)
-        publishing.cancel()
+        await end_all(tasks)
     assert await wire.waiting(wire.topology.status_queue.name) == [BODY.encode()]
 
 

@@ -1,1 +1,1 @@
-SELECT lane, lane_id FROM make_lanes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+SELECT make_lanes($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
