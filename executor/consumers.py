@@ -1,6 +1,6 @@
 """Consumes one queue in natural batches: decode, handle, acknowledge, and publish what was committed.
 
-Each statement of a handler is a transaction of its own, which saves two round trips, unless the handler begins one. Each
+Each statement of a handler is a transaction of its own, which saves two round trips, unless the handler begins one. It
 may be repeated by itself: what is cut short between two of them is delivered and handled again.
 
 A flush that fails on data is split into halves, down to the one event that fails, which is parked with its reason. A

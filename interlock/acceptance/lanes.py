@@ -25,7 +25,7 @@ async def lanes(tx: Tx, candidates: Sequence[Candidate]) -> list[int | None]:
 
 
 def numbered(candidates: Sequence[Candidate]) -> tuple[list[int | None], list[list[Any]]]:
-    """The number of each candidate's lane, from 1, and the arguments of `make_lanes`: one row for each key of a lane."""
+    """The number of each candidate's lane, from 1, and the arguments of `make_lanes`: one row per key of a lane."""
     wanted: dict[tuple[tuple[LaneKey, ...], int], int] = {}
     numbers = [wanted.setdefault((c.keys, c.priority), len(wanted) + 1) if c.keys else None for c in candidates]
     rows = [

@@ -3,8 +3,8 @@
 Law 4. Nothing is published that is not committed; nothing committed is left unpublished.
 
 The fast path publishes what a commit just returned; the sweep publishes what nobody confirmed. Only confirmed ids are
-deleted, which nobody waits for, so they are gathered for a moment. A row that the broker cannot route backs off and stays,
-for `doctor` to find.
+deleted, which nobody waits for, so they are gathered for a moment. A row that the broker cannot route backs off and
+stays, for `doctor` to find.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ UPDATE outbox SET claimed_until = now() + least(64, 2 ^ least(tries, 6)) * inter
 FROM unnest($1::bigint[], $2::text[]) u(id, error) WHERE outbox.id BETWEEN u.id AND u.id
 """
 _PENDING = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox WHERE role = $1"
-# A confirm takes some milliseconds, which what is offered next should not wait for. More would make many small batches of
-# what one can carry.
+# A confirm takes some milliseconds, which what is offered next should not wait for. More would make many small batches
+# of what one can carry.
 PUBLISHERS = 3
 # How long confirmed ids are gathered into one delete: short beside the second for which their rows are marked.
 _GATHER_SECONDS = 0.1
