@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from interlock.adapters.lifecycle import Stop
     from interlock.contract.topology import Queue
 
-CONNECTIONS = 8
+CONNECTIONS = 9
 HOUR_SECONDS = 3_600.0
 DAY_SECONDS = 86_400.0
 
@@ -115,6 +115,7 @@ class Service:
             *(relay.publish_offered() for _ in range(PUBLISHERS)),
             relay.clear(),
             relay.sweep(),
+            relay.listen(),
             self._metrics.probe_loop_lag(),
             watchdog(self._notify, lambda: self._readiness.ready),
         ]

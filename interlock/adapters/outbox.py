@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from interlock.adapters.amqp import Message
 from interlock.adapters.faults import reached
 from interlock.adapters.logs import get_logger
-from interlock.adapters.postgres import single_statements, transaction
+from interlock.adapters.postgres import listen, single_statements, transaction
 from interlock.contract.errors import Transient
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ UPDATE outbox SET claimed_until = now() + least(64, 2 ^ least(tries, 6)) * inter
 FROM unnest($1::bigint[], $2::text[]) u(id, error) WHERE outbox.id BETWEEN u.id AND u.id
 """
 _PENDING = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox WHERE role = $1"
+COMMITTED_BY_CLIENTS = "interlock_outbox"
 # A confirm takes some milliseconds, which what is offered next should not wait for. More would make many small batches
 # of what one can carry.
 PUBLISHERS = 3
@@ -80,6 +81,15 @@ class Relay:
     def nudge(self) -> None:
         """Sweep at once: somebody said that rows of this role wait."""
         self._sweep_now.set()
+
+    async def listen(self) -> None:
+        """Sweep at once when a client has committed: it cannot publish itself. Without this, the sweep finds it."""
+        while True:
+            try:
+                await listen(self._pool, COMMITTED_BY_CLIENTS, self.nudge)
+            except Transient as error:
+                self._log.debug("hears nothing of clients, the sweep finds what they commit", reason=str(error))
+            await asyncio.sleep(self._sweep_seconds)
 
     async def publish_offered(self) -> None:
         """Fast path: publish everything that was offered since anybody last looked, in one go. PUBLISHERS run this."""

@@ -12,7 +12,7 @@ import asyncpg
 from interlock.contract.errors import InterlockError, Misconfigured, Poison, Transient, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from asyncpg import Connection, Pool
     from asyncpg.pool import PoolConnectionProxy
@@ -129,6 +129,28 @@ def starting() -> Iterator[None]:
         yield
     except Transient as error:
         raise Unavailable(f"PostgreSQL was lost while this daemon started ({error}): start it again") from error
+
+
+async def listen(pool: Pool[Any], channel: str, heard: Callable[[], None]) -> None:
+    """Call `heard` when this begins and at each notification, on a connection of its own; returns when that is lost.
+
+    Raises Transient. What was notified while nobody listened is lost: whoever listens must look by itself as well.
+    """
+    lost = asyncio.Event()
+
+    def on_notice(*_: object) -> None:
+        heard()
+
+    with mapped_errors():
+        async with pool.acquire() as connection:
+            connection.add_termination_listener(lambda _connection: lost.set())
+            await connection.add_listener(channel, on_notice)
+            try:
+                heard()
+                await lost.wait()
+            finally:
+                if not connection.is_closed():
+                    await connection.remove_listener(channel, on_notice)
 
 
 @asynccontextmanager

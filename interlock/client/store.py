@@ -132,7 +132,7 @@ async def standing(tx: Tx, ids: Sequence[UUID]) -> dict[UUID, Status]:
 
 
 async def give_up_claim(tx: Tx, messages: Sequence[Record]) -> None:
-    """Leave these outbox rows to the executors' next sweep."""
+    """Leave these outbox rows to the executors, who hear of them when this transaction commits."""
     if messages:
         await tx.execute(SQL["give_up_claim"], [message["id"] for message in messages])
 

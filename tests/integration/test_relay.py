@@ -17,6 +17,7 @@ from interlock.adapters.lifecycle import end_all
 from interlock.adapters.outbox import Relay
 from interlock.adapters.postgres import open_pool
 from interlock.adapters.telemetry import Metrics
+from interlock.client.store import give_up_claim
 from interlock.contract import events
 from interlock.contract.errors import Transient
 from interlock.contract.topology import Topology
@@ -43,8 +44,8 @@ class Wire:
         self.pool, self.session, self.topology, self.channel = pool, session, topology, channel
         self.metrics = Metrics()
 
-    def relay(self) -> Relay:
-        return Relay(self.pool, self.session, "executor", self.metrics, 1.0)
+    def relay(self, sweep_seconds: float = 1.0) -> Relay:
+        return Relay(self.pool, self.session, "executor", self.metrics, sweep_seconds)
 
     async def waiting(self, queue: str) -> list[bytes]:
         """Take everything out of a queue."""
@@ -152,6 +153,46 @@ async def test_what_is_offered_is_published_before_a_sweep_would_find_it(world: 
         await eventually(gone)
         await end_all(tasks)
     assert await wire.waiting(wire.topology.status_queue.name) == [BODY.encode()]
+
+
+async def test_what_a_client_commits_is_published_at_once_and_waits_for_no_sweep(world: World, wire: Wire) -> None:
+    await wire.session.start()
+    relay = wire.relay(sweep_seconds=3600)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(life) for life in (relay.listen(), relay.sweep(), relay.clear())]
+        await put(world)  # before it listens: the look at the beginning finds this
+
+        async def gone() -> bool:
+            return await left(world) == []
+
+        await eventually(gone)
+        async with world.tx.transaction():
+            identity = await put(world, claimed=60)
+            await give_up_claim(world.tx, await world.tx.fetch("SELECT * FROM outbox WHERE id = $1", identity))
+        await eventually(gone)
+        await end_all(tasks)
+    assert await wire.waiting(wire.topology.status_queue.name) == [BODY.encode()] * 2
+
+
+async def test_a_relay_that_lost_its_connection_listens_again(world: World, wire: Wire) -> None:
+    await wire.session.start()
+    relay = wire.relay(sweep_seconds=0.1)
+    listening = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(relay.listen())
+
+        async def heard() -> int | None:
+            pid: int | None = await world.tx.fetchval(listening)
+            return pid
+
+        first = await eventually(heard)
+        await world.tx.execute("SELECT pg_terminate_backend($1)", first)
+
+        async def heard_again() -> bool:
+            return await heard() not in (None, first)
+
+        await eventually(heard_again)
+        await end_all([task])
 
 
 class Hand:
