@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import asyncpg
+import orjson
 import pytest
 from uuid_utils.compat import uuid7
 
 from executor import store as executor_store
 from interlock.acceptance.catalog import Catalog
 from interlock.acceptance.store import accept, bury
-from interlock.adapters.postgres import HOT
+from interlock.adapters.postgres import COLD, HOT
+from interlock.client import store as client_store
 from interlock.contract.status import Status
 from worker import store as worker_store
 
@@ -154,5 +156,23 @@ async def test_no_hot_statement_scans_a_table_that_grows(database_url: str, rows
         plans.clear()
         await live(connection, worker, 50)
         assert [line for plan in plans for line in whole(plan)] == []
+    finally:
+        await connection.close()
+
+
+async def test_a_list_without_children_reads_none_of_them(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url, server_settings=COLD)
+    try:
+        await connection.execute(
+            "INSERT INTO execution (id, status, action, parent_id, root_id, pool, request_hash)"
+            " SELECT gen_random_uuid(), 'scheduled', 'plan', CASE WHEN n % 100 > 0 THEN gen_random_uuid() END,"
+            " gen_random_uuid(), 'default', '' FROM generate_series(1, 20000) n; ANALYZE execution"
+        )
+        listed = "EXPLAIN (ANALYZE, FORMAT JSON) " + client_store.SQL["list"]
+        for roots, index in ((True, "execution_root"), (False, "execution_pkey")):
+            (plan,) = orjson.loads(await connection.fetchval(listed, None, None, None, None, 50, roots))
+            (scan,) = plan["Plan"]["Plans"]
+            assert (scan["Actual Rows"], scan.get("Rows Removed by Filter", 0)) == (50, 0)
+            assert scan["Index Name"] == index
     finally:
         await connection.close()
