@@ -156,10 +156,11 @@ class World:
         await empty(self.tx)
 
     async def register(self, action: str = "job", **definition: object) -> None:
-        """Register version 1 of an action, as `actions apply` does."""
+        """Register the next version of an action, as `actions apply` does."""
         known = Action.model_validate({"action": action, "command": ["true"], **definition})
         await self.tx.execute(
-            "INSERT INTO action (name, version, definition, checksum) VALUES ($1, 1, $2, $3)",
+            "INSERT INTO action (name, version, definition, checksum)"
+            " SELECT $1, count(*) + 1, $2, $3 FROM action WHERE name = $1",
             action,
             json.dumps(known.to_stored()),
             known.checksum(),

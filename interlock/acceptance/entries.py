@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from interlock.acceptance.candidates import LaneKey
+
 if TYPE_CHECKING:
-    from interlock.acceptance.candidates import LaneKey
     from interlock.actions.validation import Schema
     from interlock.contract.batches import Batch
     from interlock.contract.definitions import Action
@@ -14,13 +15,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One version of one action. `shared_keys` remembers, by pool, the keys that all its executions have."""
+    """One version of one action."""
 
     action: Action
     version: int
     withdrawn: bool
     schema: Schema
-    shared_keys: dict[str, tuple[LaneKey, ...]] = field(default_factory=dict, compare=False)
+    _shared: dict[str, tuple[LaneKey, ...]] = field(default_factory=dict, compare=False, init=False)
+
+    def keys_in(self, pool: str) -> tuple[LaneKey, ...]:
+        """The keys that all its executions in this pool have; made once."""
+        shared = self._shared.get(pool)
+        if shared is None:
+            own = LaneKey("leaf", self.action.own_key, self.action.own_key, self.action)
+            shared = self._shared[pool] = (own, LaneKey("pool", pool))
+        return shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ Law 7. A parent never holds what its children need: the keys of a batch are thos
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +16,7 @@ from interlock.acceptance.lanes import lanes
 from interlock.actions.rendering import render_keys
 from interlock.adapters.statements import Statements
 from interlock.contract.canonical import canonical_json
-from interlock.contract.errors import InvalidParams, Refused
+from interlock.contract.errors import Refused
 from interlock.contract.identity import child_id
 from interlock.contract.keys import Bounds
 
@@ -32,12 +33,18 @@ if TYPE_CHECKING:
 _SQL = Statements("interlock.acceptance")
 
 
-class Parent(NamedTuple):
+@dataclass(frozen=True)
+class Parent:
     """A batch whose partitions are made: its id, its present epoch and its pinned definition."""
 
     id: UUID
     epoch: int
     batch: Batch
+
+    @cached_property
+    def key(self) -> LaneKey:
+        """The key that all its partitions have; made once."""
+        return LaneKey("leaf", f"batch:{self.id}", None, Bounds(limit=self.batch.max_parallel))
 
 
 class Step(NamedTuple):
@@ -56,10 +63,14 @@ class Step(NamedTuple):
 
 
 def partition_candidate(parent: Parent, entry: Entry, key: str, params: Mapping[str, JsonValue]) -> Candidate:
-    """Return one partition. Parameters that its action refuses make it one that fails, not a plan that does."""
-    own = LaneKey("leaf", f"batch:{parent.id}", None, Bounds(limit=parent.batch.max_parallel))
-    leaf = _leaf(child_id(parent.id, parent.epoch, key), entry, params, own)
-    return replace(leaf, priority=parent.batch.priority, parent=parent.id, child_key=key, epoch=parent.epoch)
+    """Return one partition. Parameters that its action refuses make it one that fails, not a plan that does.
+
+    It keeps them, as a restart makes it again from its row. They were rendered or stored before: a row can hold them.
+    """
+    leaf = _leaf(child_id(parent.id, parent.epoch, key), entry, params, parent.key)
+    leaf.priority = parent.batch.priority
+    leaf.parent, leaf.child_key, leaf.epoch = parent.id, key, parent.epoch
+    return leaf
 
 
 def notification_candidate(
@@ -70,33 +81,29 @@ def notification_candidate(
     tags = canonical_json([f"batch:{batch}"])
     if entry is None or isinstance(params, Refused):
         assert isinstance(params, Refused)  # noqa: S101 - without an entry there is a refusal
-        error = refusal(params.code, str(params))
-        return replace(_blank(identity, action, None, "default"), error=error, tags=tags)
-    return replace(_leaf(identity, entry, params), tags=tags)
+        leaf = _blank(identity, action, None, "default")
+        leaf.error = refusal(params.code, str(params))
+    else:
+        leaf = _leaf(identity, entry, params)
+    leaf.tags = tags
+    return leaf
 
 
 def _leaf(identity: UUID, entry: Entry, params: Mapping[str, JsonValue], *keys: LaneKey) -> Candidate:
     action = entry.action
-    blank = _blank(identity, action.action, entry.version, action.pool)
+    leaf = _blank(identity, action.action, entry.version, action.pool)
+    leaf.params = canonical_json(dict(params))
     try:
         entry.schema.check(params)
-        text = canonical_json(dict(params))
-        own = LaneKey("leaf", action.own_key, action.own_key, action)
         named = (LaneKey("leaf", name, known.name, known) for name, known in render_keys(action, params))
-        keys = (own, LaneKey("pool", action.pool), *keys, *named)
+        leaf.keys = (*entry.keys_in(action.pool), *keys, *named)
     except Refused as refused:
-        return replace(blank, error=refusal(refused.code, str(refused)))
-    except ValueError as invalid:
-        return replace(blank, error=refusal(InvalidParams.code, f"params: {invalid}"))
-    return replace(
-        blank,
-        keys=keys,
-        priority=action.priority,
-        params=text,
-        hash=hashlib.sha256(text.encode()).digest(),
-        queue_timeout=action.timeout.queue,
-        total_timeout=action.timeout.total,
-    )
+        leaf.error = refusal(refused.code, str(refused))
+        return leaf
+    leaf.priority = action.priority
+    leaf.hash = hashlib.sha256(leaf.params.encode()).digest()
+    leaf.queue_timeout, leaf.total_timeout = action.timeout.queue, action.timeout.total
+    return leaf
 
 
 def _blank(identity: UUID, action: str, version: int | None, pool: str) -> Candidate:

@@ -165,15 +165,11 @@ def _accepted_batch(request: Request, digest: bytes, entry: BatchEntry) -> Candi
 
 
 def _keys(request: Request, entry: Entry, pool: str) -> tuple[LaneKey, ...]:
-    action = entry.action
-    shared = entry.shared_keys.get(pool)
-    if shared is None:
-        own = LaneKey("leaf", action.own_key, action.own_key, action)
-        shared = entry.shared_keys[pool] = (own, LaneKey("pool", pool))
-    if request.concurrency_key is None and not action.keys:
+    shared = entry.keys_in(pool)
+    if request.concurrency_key is None and not entry.action.keys:
         return shared
     asked = () if request.concurrency_key is None else (LaneKey("leaf", f"key:{request.concurrency_key}"),)
-    rendered = render_keys(action, request.params)
+    rendered = render_keys(entry.action, request.params)
     return (*shared, *asked, *(LaneKey("leaf", name, key.name, key) for name, key in rendered))
 
 

@@ -26,6 +26,8 @@ LONGEST_KEY: Final = 255
 NOTIFIED: Final = ("id", "name", "event", "status", "epoch", "total", *COUNTED)
 """What `batch` holds in the parameters of a notification."""
 
+_PLAIN: Final = 1 << 63
+"""Whole numbers below it are rendered as Python writes them."""
 _ITEM = re.compile(r"\{\{ *item *\}\}", re.ASCII)
 _STREAM = "plan from an action that writes one JSON value per line (`partition: {action: …}`), which has no such limit"
 
@@ -165,10 +167,19 @@ def _default_key(item: object) -> str:
     """Return the text of an item, or the texts of an object's values as they come, with slashes between."""
     values = list(item.values()) if isinstance(item, dict) else [item]
     try:
-        text = "/".join(value if isinstance(value, str) else render_in(ITEM_KEY, {"item": value}) for value in values)
+        text = "/".join(_text(value) for value in values)
     except InvalidParams as error:
         raise InvalidParams(f'{error}; or write a key of your own, such as "{{{{ item.id }}}}"') from error
     return text
+
+
+def _text(value: object) -> str:
+    """Return what `{{ item }}` comes out as; most items are texts and whole numbers, which need no template."""
+    if isinstance(value, str):
+        return value
+    if type(value) is int and abs(value) < _PLAIN:
+        return str(value)
+    return render_in(ITEM_KEY, {"item": value})
 
 
 def _child_key(text: str) -> str:

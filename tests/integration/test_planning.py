@@ -15,6 +15,7 @@ from interlock.acceptance.catalog import Catalog
 from interlock.adapters.postgres import open_pool
 from interlock.client.client import Client
 from interlock.contract.definitions import Retry
+from interlock.contract.errors import InvalidParams
 from interlock.contract.identity import child_id
 from interlock.contract.status import Status
 from tests.attempts import claim, finish
@@ -244,6 +245,33 @@ async def test_a_partition_that_its_action_refuses_fails_and_the_others_are_made
         third = child_id(it.batch, 1, "3")
         message = await world.tx.fetchval("SELECT error ->> 'message' FROM execution WHERE id = $1", third)
         assert "params.n" in message
+
+
+async def test_a_partition_that_was_refused_is_made_again_with_what_was_refused(world: World) -> None:
+    strict = {"type": "object", "properties": {"n": {"type": "integer", "maximum": 2}}}
+    await world.register("strict", params=strict)
+    async with stage(world, numbers(3), run={"action": "strict", "params": {"n": "{{ item }}"}}) as it:
+        await it.run()
+        await finish(world, it.plan, "completed")
+        for key in ("1", "2"):
+            await end(world, child_id(it.batch, 1, key))
+        await drives(world, it.batch)
+        assert await status(world, it.batch) == "partial"
+        await world.register("strict", params={"type": "object"})
+        assert await restarts(world, it.batch) == 1
+        it.plan = child_id(it.batch, 2, "$plan")
+        assert it.plan in await claim(world, it.plan)
+        assert (await it.run()).result == {"partitions": 1}
+        made = "SELECT status || ' ' || params FROM execution WHERE id = $1"
+        assert await world.tx.fetchval(made, child_id(it.batch, 2, "3")) == 'scheduled {"n": 3}'
+
+
+async def test_parameters_that_no_row_can_hold_fail_the_plan_and_name_the_partition(world: World) -> None:
+    run = {"action": "job", "params": {"n": "{{ item * 10 ** 9 }}"}}
+    async with stage(world, {"items": [1, 10**10]}, run=run) as it:
+        with pytest.raises(InvalidParams, match=r"partition 2 .*: run\.params\.n: the value holds a number"):
+            await it.run()
+        assert await it.keys() == []
 
 
 async def test_a_connection_that_is_cut_while_the_action_is_looked_up_costs_no_attempt(world: World) -> None:
