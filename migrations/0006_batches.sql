@@ -89,12 +89,15 @@ $$;
 
 -- The id of a child: the time of its parent, then a hash, so that the primary key refuses a repeated child, and the children
 -- of a batch are neighbours in it. The same as child_id in interlock/contract/identity.py.
-CREATE FUNCTION child_id(p_parent uuid, p_epoch int, p_key text) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
-    SELECT encode(substring(uuid_send(p_parent) FOR 6)
-                  || set_byte(set_byte(h.bytes, 0, (get_byte(h.bytes, 0) & 15) | 112), 2, (get_byte(h.bytes, 2) & 63) | 128),
-                  'hex')::uuid
-    FROM (SELECT substring(sha256(convert_to(p_parent || '/' || p_epoch || '/' || p_key, 'UTF8')) FOR 10) AS bytes) h
-$$;
+CREATE FUNCTION child_id(p_parent uuid, p_epoch int, p_key text) RETURNS uuid LANGUAGE plpgsql IMMUTABLE AS $$
+-- In plpgsql, as it is called for a million rows: a function in SQL that is not inlined is planned for each call.
+DECLARE
+    h text := encode(sha256(convert_to(p_parent || '/' || p_epoch || '/' || p_key, 'UTF8')), 'hex');
+BEGIN
+    RETURN substr(p_parent::text, 1, 13) || '-7' || substr(h, 2, 3) || '-'  -- version 7
+           || translate(substr(h, 5, 1), '0123456789abcdef', '89ab89ab89ab89ab') || substr(h, 6, 3)  -- variant 10
+           || '-' || substr(h, 9, 12);
+END $$;
 
 -- The ids between which all children of a parent are: those of its millisecond.
 CREATE FUNCTION first_child(p_parent uuid) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
@@ -262,8 +265,20 @@ LANGUAGE sql STABLE AS $$
       AND (p_errors IS NULL OR e.error ->> 'fingerprint' = ANY(p_errors) OR e.error ->> 'class' = ANY(p_errors))
 $$;
 
+-- Have a batch that has ended in the epoch that was looked at to oneself: of two restarts one waits, and does no work in vain.
+CREATE FUNCTION hold_ended(p_batch uuid, p_epoch int) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    ended boolean;
+BEGIN
+    SELECT e.epoch = p_epoch AND is_terminal(e.status) INTO ended FROM execution e WHERE e.id = p_batch FOR NO KEY UPDATE;
+    IF NOT ended THEN
+        RAISE EXCEPTION 'somebody else has restarted this batch' USING ERRCODE = 'serialization_failure';
+    END IF;
+END $$;
+
 -- Begin the next epoch of a batch that has ended, with a planning of its own. One transaction with whatever it supersedes,
--- guarded by the epoch that was looked at. The arguments p_plan to p_lane describe the planning, as for acceptance.
+-- guarded by the epoch that was looked at, and the last of it: it locks keys of the pool, for which others must not wait until
+-- a million partitions are superseded. The arguments p_plan to p_lane describe the planning, as for acceptance.
 CREATE FUNCTION open_epoch(p_batch uuid, p_epoch int, p_plan uuid, p_pool text, p_priority int, p_lane bigint, p_reason text,
                            p_actor text) RETURNS int[]
 LANGUAGE plpgsql AS $$
@@ -333,13 +348,14 @@ BEGIN
     IF chosen = 0 THEN
         RETURN;
     END IF;
-    more := open_epoch(p_batch, p_epoch, p_plan, p_pool, p_priority, p_lane, p_reason, p_actor);
+    PERFORM hold_ended(p_batch, p_epoch);
     IF NOT EXISTS (SELECT 1 FROM batch b WHERE b.execution_id = p_batch AND b.planned_at IS NOT NULL) THEN
         RAISE EXCEPTION 'the plan of this batch was never finished' USING ERRCODE = 'serialization_failure';
     END IF;
     UPDATE execution e SET superseded_by = child_id(p_batch, p_epoch + 1, e.child_key)
     FROM chosen_partitions(p_batch, p_statuses, p_keys, p_errors) c WHERE e.id BETWEEN c AND c;
     PERFORM recount_batch(p_batch, p_epoch);
+    more := open_epoch(p_batch, p_epoch, p_plan, p_pool, p_priority, p_lane, p_reason, p_actor);
 END $$;
 
 -- Ask for the plan of a batch that has ended to be made anew, to look at it. Nothing of the batch changes; what was asked for
@@ -398,8 +414,7 @@ LANGUAGE sql STABLE AS $$
     SELECT e.id, coalesce(k.child_key, e.child_key), k.position,
            CASE WHEN e.id IS NULL THEN 'new' WHEN k.plan_id IS NULL THEN 'gone' ELSE 'same' END,
            k.plan_id IS NOT NULL AND e.id IN (SELECT chosen_partitions(p_batch, p_statuses, p_keys, p_errors)),
-           -- What was refused when it was made has no lane, and kept no parameters.
-           coalesce(e.lane_id IS NOT NULL AND e.params <> k.params, false)
+           coalesce(e.params <> k.params, false)
     FROM (SELECT x.* FROM chosen_partitions(p_batch, NULL, NULL, NULL) c JOIN execution x ON x.id = c) e
     FULL JOIN (SELECT y.* FROM batch_preview_key y WHERE y.plan_id = p_plan) k ON k.child_key = e.child_key
 $$;
@@ -421,7 +436,7 @@ BEGIN
     IF made + gone = 0 THEN
         RETURN;
     END IF;
-    more := open_epoch(p_batch, p_epoch, p_plan, p_pool, p_priority, p_lane, p_reason, p_actor);
+    PERFORM hold_ended(p_batch, p_epoch);
     UPDATE batch_preview v SET applied_in = p_epoch + 1
     WHERE v.plan_id = p_preview AND v.batch_id = p_batch AND v.epoch = p_epoch AND v.applied_in IS NULL;
     IF NOT FOUND THEN
@@ -437,6 +452,7 @@ BEGIN
     SET superseded_by = CASE WHEN f.fate = 'gone' THEN p_plan ELSE child_id(p_batch, p_epoch + 1, e.child_key) END
     FROM fates f WHERE e.id BETWEEN f.id AND f.id AND (f.fate = 'gone' OR f.again);
     PERFORM recount_batch(p_batch, p_epoch);
+    more := open_epoch(p_batch, p_epoch, p_plan, p_pool, p_priority, p_lane, p_reason, p_actor);
 END $$;
 
 -- No more partitions come. Again, or for what plans still: nothing.

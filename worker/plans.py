@@ -111,12 +111,16 @@ def of_preview(read: Read, preview: UUID, most: int) -> Plan:
 async def _stored(
     read: Read, page: Callable[..., Awaitable[Sequence[Record]]], of: UUID, place: tuple[object, str], most: int
 ) -> AsyncIterator[Item]:
-    """Give what `page` finds of one plan, `most` at a time; `place` is where it begins, and the column that goes on."""
+    """Give what `page` finds of one plan, `most` at a time; `place` is where it begins, and the column that goes on.
+
+    What has no key in a page is only passed by.
+    """
     after, column = place
     while True:
         rows = await read(lambda tx: page(tx, of, after, most))  # noqa: B023 - called before `after` changes
         for row in rows:
-            yield Item(row["key"], orjson.loads(row["params"]))
+            if row["key"] is not None:
+                yield Item(row["key"], orjson.loads(row["params"]))
         if len(rows) < most:
             return
         after = rows[-1][column]

@@ -176,3 +176,25 @@ async def test_a_list_without_children_reads_none_of_them(database_url: str) -> 
             assert scan["Index Name"] == index
     finally:
         await connection.close()
+
+
+async def test_a_page_of_what_a_restart_makes_again_reads_no_more_than_the_page(database_url: str) -> None:
+    plans: list[str] = []
+    connection = await explaining(database_url, plans)
+    try:
+        await connection.execute("SET auto_explain.log_analyze = on")
+        batch = UUID(int=uuid7().int)
+        await connection.execute(
+            "INSERT INTO execution (id, status, action, parent_id, root_id, child_key, pool, request_hash)"
+            " SELECT child_id($1, 1, n::text), 'failed', 'plan', $1, $1, n::text, 'default', ''"
+            " FROM generate_series(1, 5000) n",
+            batch,
+        )
+        await connection.execute("INSERT INTO batch (execution_id, definition) VALUES ($1, '{}')", batch)
+        await connection.execute("ANALYZE execution")
+        plans.clear()
+        assert len(await worker_store.superseded(connection, batch, UUID(int=0), 1000)) == 1000
+        (scan,) = [line for plan in plans for line in plan.splitlines() if " on execution " in line]
+        assert re.search(r"Index Scan using execution_pkey .* rows=1000(\.00)? loops=1\)", scan)
+    finally:
+        await connection.close()
