@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Mapping, Sequence
 
+    from pydantic import JsonValue
+
 MOST: Final = 4
 """Partitions of a batch."""
 SHARE: Final = 10 / 13
@@ -52,7 +54,8 @@ class Policy:
 class Kind:
     """One kind: its share, how each partition may be told to end, the policies, and more fields of the definition.
 
-    `stopped` is how it ends when somebody stopped it: the trial by a cancel, or its deadline.
+    `stopped` is how it ends when somebody stopped it: the trial by a cancel, or its deadline. An `open` one is cut into
+    some of its partitions, or none; the trial adds the others while it runs, and seals it.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Kind:
     parallel: tuple[int | None, ...] = (1, 2, 32, None)
     stopped: str | None = None
     empty: bool = False
+    open: bool = False
 
 
 def _retry(attempts: int) -> Mapping[str, Any]:
@@ -71,7 +75,7 @@ def _retry(attempts: int) -> Mapping[str, Any]:
 
 
 KINDS: Final = (
-    Kind(name="plain", share=38),
+    Kind(name="plain", share=26),
     Kind(name="retried", share=12, fields=_retry(4), params={"seconds": 0.01, "fail": 1}),
     Kind(
         name="mixed",
@@ -90,6 +94,13 @@ KINDS: Final = (
     ),
     Kind(name="cancelled", share=10, params={"seconds": 1.0}, stopped="cancelled"),
     Kind(name="late", share=4, fields={"deadline": "1s"}, params={"seconds": 3.0}, stopped="timed_out"),
+    Kind(
+        name="open",
+        share=12,
+        ends=("completed", "completed", "failed"),
+        policies=(Policy(), Policy(partial_min=0.5)),
+        open=True,
+    ),
     Kind(name="empty", share=4, policies=(Policy(), Policy(fail_on_empty=True)), empty=True),
 )
 
@@ -103,6 +114,8 @@ class AskedBatch(Asked):
     stopped: str | None
     events: frozenset[str]
     partition_limits: tuple[tuple[str, int], ...]
+    added: tuple[JsonValue, ...] | None = None
+    """What is added to an open one before it is sealed; None: it is born sealed."""
 
     @property
     def stoppable(self) -> bool:
@@ -128,7 +141,7 @@ def plan(seed: random.Random, executions: int, prefix: str, evidence: str) -> li
 def _asked(seed: random.Random, kind: Kind, prefix: str, evidence: str) -> AskedBatch:
     identity = str(uuid7())
     ends = [] if kind.empty else seed.choices(kind.ends, k=seed.randint(1, MOST))
-    cut, keys = _cut(seed, ends, prefix)
+    cut, keys, added = _left_open(seed, ends) if kind.open else (*_cut(seed, ends, prefix), None)
     policy, parallel = seed.choice(kind.policies), seed.choice(kind.parallel)
     events = EVENTS if seed.random() < CALLING else frozenset[str]()
     bound = {"key": f"batch-{identity}", "limit": parallel} if parallel else {}
@@ -138,7 +151,12 @@ def _asked(seed: random.Random, kind: Kind, prefix: str, evidence: str) -> Asked
         **cut,
         "run": {
             "action": f"{prefix}.{PART.name}",
-            "params": {"evidence": evidence, **kind.params, **bound, "end": _end(ends)},
+            "params": {
+                "evidence": evidence,
+                **kind.params,
+                **bound,
+                "end": "{{ item.end }}" if kind.open else _end(ends),
+            },
         },
         "max_parallel": parallel,
         "notify": _notify(sorted(events), prefix, evidence),
@@ -156,6 +174,7 @@ def _asked(seed: random.Random, kind: Kind, prefix: str, evidence: str) -> Asked
         stopped=kind.stopped,
         events=events,
         partition_limits=((f"batch:{identity}", parallel),) if parallel else (),
+        added=added,
     )
 
 
@@ -169,8 +188,7 @@ def _cut(seed: random.Random, ends: Sequence[str], prefix: str) -> tuple[dict[st
     count = len(ends)
     numbered = [str(number) for number in range(1, count + 1)]
     if not ends or len(set(ends)) > 1:
-        items = [{"name": name, "end": end} for name, end in zip(numbered, ends, strict=True)]
-        return {"partition": {"items": items}, "key": "{{ item.name }}"}, numbered
+        return {"partition": {"items": _named(ends)}, "key": "{{ item.name }}"}, numbered
     way = seed.choice(("numbers", "days", "items", "product", "action"))
     if way == "days":
         days = [str(FIRST_DAY + timedelta(days=number)) for number in range(count)]
@@ -183,6 +201,22 @@ def _cut(seed: random.Random, ends: Sequence[str], prefix: str) -> tuple[dict[st
     if way == "action":
         return {"partition": {"action": f"{prefix}.{NUMBERS.name}", "params": {"count": count}}}, numbered
     return {"partition": {"range": {"from": 1, "to": count, "step": 1}}}, numbered
+
+
+def _left_open(
+    seed: random.Random, ends: Sequence[str]
+) -> tuple[dict[str, Any], list[str], tuple[JsonValue, ...] | None]:
+    """Return the fields that cut an open batch into its first partitions, all its keys, and what is added later."""
+    items = _named(ends)
+    first = seed.randint(0, len(items))
+    cut = {"partition": {"items": items[:first]}} if first else {}
+    fields = {"sealed": False, "key": "{{ item.name }}", **cut}
+    return fields, [str(item["name"]) for item in items], tuple(items[first:])
+
+
+def _named(ends: Sequence[str]) -> list[dict[str, JsonValue]]:
+    """Return items that say each partition's name, which is its number, and how it is to end."""
+    return [{"name": str(number), "end": end} for number, end in enumerate(ends, 1)]
 
 
 def _notify(events: Sequence[str], prefix: str, evidence: str) -> list[dict[str, Any]]:

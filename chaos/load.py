@@ -9,6 +9,9 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
+from chaos.batch_kinds import AskedBatch
+from interlock.client.batches import NotOpen
+from interlock.client.ids import UnknownId
 from interlock.contract import events
 from interlock.contract.errors import Transient
 
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Collection, Sequence
     from uuid import UUID
+
+    from pydantic import JsonValue
 
     from chaos.eyes import Eyes
     from chaos.flavours import Asked
@@ -68,6 +73,7 @@ class Load:
             tasks.create_task(self._send())
             tasks.create_task(self._repeat())
             tasks.create_task(self._cancel())
+            tasks.create_task(self._fill())
 
     async def _send(self) -> None:
         began = monotonic()
@@ -121,6 +127,29 @@ class Load:
                 )
             elif due:
                 await self._cancel_directly(due)
+
+    async def _fill(self) -> None:
+        """Add to each open batch what is still to come, then seal it; one that has ended needs neither."""
+        filled: set[UUID] = set()
+        while not self.done or any(identity not in filled for identity in self._open_batches):
+            await asyncio.sleep(LOOK)
+            over = {row["id"] for row in await self._eyes.fetch("no_longer_open", list(self._open_batches))}
+            for identity, items in self._open_batches.items():
+                if identity not in filled and (identity in over or await self._filled(identity, items)):
+                    filled.add(identity)
+
+    @property
+    def _open_batches(self) -> dict[UUID, tuple[JsonValue, ...]]:
+        return {each.id: each.added for each in self.asked if isinstance(each, AskedBatch) and each.added is not None}
+
+    async def _filled(self, identity: UUID, items: Sequence[JsonValue]) -> bool:
+        try:
+            for item in items:
+                await self._client.batches.add(identity, [item])
+            await self._client.batches.seal(identity)
+        except (Transient, UnknownId, NotOpen):
+            return False  # not there, or not planned: the next round adds again, and what is there already is known
+        return True
 
     async def _cancel_directly(self, ids: Collection[UUID]) -> None:
         try:

@@ -204,6 +204,7 @@ class Executions:
             return failure.outcome
 
     async def _run_planner(self, entry: Entry, params: dict[str, Any], holding: Holding, sink: LogSink) -> Outcome:
+        holding.grace.allow(entry.action.grace)
         return await _timed(entry.action.timeout.run, self._runners.run(entry, params, holding, sink))
 
     def _emit(self, holding: Holding) -> Callable[[LogEntry], None]:

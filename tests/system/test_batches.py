@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from interlock.client import Client
 from interlock.client.batch_records import Choice, Replanned
 from interlock.client.doctor import examine
+from interlock.contract.identity import child_id
 from interlock.contract.status import Status
 from tests.eventually import eventually
 from tests.system.deployment import ids_of
@@ -99,7 +101,8 @@ async def test_a_planner_is_cut_off_and_tried_again_as_its_own_action_says(deplo
     await deployment.register("part", function=NOTHING)
     slow_at_first = 'test "$INTERLOCK_ATTEMPT" -gt 1 || exec sleep 60; seq 3'
     retry = {"max_attempts": 2, "delay": "100ms"}
-    await deployment.register("lists", command=["sh", "-c", slow_at_first], timeout={"run": "1s"}, retry=retry)
+    deaf = ["sh", "-c", f'trap "" TERM; {slow_at_first}']
+    await deployment.register("lists", command=deaf, timeout={"run": "1s"}, grace="100ms", retry=retry)
     await deployment.register("lists-once", command=["sh", "-c", slow_at_first], timeout={"run": "1s"})
     await deployment.trio()
     asked = [{"run": {"action": "part"}, "partition": {"action": planner}} for planner in ("lists", "lists-once")]
@@ -107,6 +110,10 @@ async def test_a_planner_is_cut_off_and_tried_again_as_its_own_action_says(deplo
     for batch, end in zip(batches, ("completed", "failed"), strict=True):
         await deployment.until(batch, end)
     assert [await counts(deployment, batch) for batch in batches] == [{"total": 3, "completed": 3}, {}]
+    plan = child_id(batches[0], 1, "$plan")
+    took = "SELECT finished_at - started_at FROM execution_attempt WHERE execution_id = $1 AND attempt = 1"
+    # Without a grace of its own it would have been killed after the 10 s that are the default.
+    assert timedelta(seconds=1) < await deployment.connection.fetchval(took, plan) < timedelta(seconds=10)
     row = await deployment.row(batches[1])
     assert "planning failed: the attempt ran longer than 1 s" in row["error"]
 

@@ -291,14 +291,18 @@ def test_the_whole_trial_asks_for_a_thousand_batches_of_every_kind_and_a_short_o
     assert sum(kind.share for kind in KINDS) == 100
     assert {each.flavour for each in found} == {f"{kind.name} batch" for kind in KINDS}
     assert {len(each.partitions) for each in found} == {0, 1, 2, 3, 4}
+    first = {len(each.partitions) - len(each.added) for each in found if each.added is not None}
+    assert first == {0, 1, 2, 3, 4}  # cut into none of its partitions, some, or all
     assert 200 < sum(bool(each.events) for each in found) < 400
 
 
 def test_each_batch_is_a_definition_that_is_cut_into_the_partitions_that_are_expected() -> None:
     for each in batches(2):
         definition = Batch.model_validate({"batch": "any", **each.request["definition"]})
-        assert definition.partition is not None
-        given: Any = range(1, len(each.partitions) + 1) if definition.partition.action else items(definition, {})
+        assert definition.sealed is (each.added is None)
+        planned_by_action = definition.partition is not None and definition.partition.action
+        given: Any = range(1, len(each.partitions) + 1) if planned_by_action else items(definition, {})
+        given = [*given, *(each.added or ())]
         partitioner = Partitioner(definition, {})
         made: dict[str, dict[str, JsonValue]] = dict(partitioner.partition(item, n) for n, item in enumerate(given, 1))
         assert list(made) == list(each.partitions)

@@ -15,11 +15,16 @@ class Grace:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
+        self._cut_off = False
         self._lasting: asyncio.Timeout | None = None
+
+    def allow(self, seconds: float) -> None:
+        """Let it be so long, now that it is known whose work this is; what was cut off stays so."""
+        self.seconds = 0.0 if self._cut_off else seconds
 
     def cut_off(self) -> None:
         """End it now, or let it end as it begins. Again: nothing."""
-        self.seconds = 0.0
+        self.seconds, self._cut_off = 0.0, True
         if self._lasting is not None and not self._lasting.expired():
             self._lasting.reschedule(asyncio.get_running_loop().time())
 
