@@ -198,3 +198,20 @@ async def test_a_page_of_what_a_restart_makes_again_reads_no_more_than_the_page(
         assert re.search(r"Index Scan using execution_pkey .* rows=1000(\.00)? loops=1\)", scan)
     finally:
         await connection.close()
+
+
+async def test_reading_a_batch_walks_over_nothing_that_grows(database_url: str) -> None:
+    plans: list[str] = []
+    connection = await explaining(database_url, plans)
+    try:
+        await connection.execute("RESET plan_cache_mode; RESET enable_seqscan; RESET enable_hashjoin")
+        for _ in range(2):
+            plans.clear()
+            assert await connection.fetch(client_store.SQL["batch"], uuid4()) == []
+            (read,) = [plan for plan in plans if "in_flight" in plan]
+            assert whole(read) == []
+            await connection.execute("SET auto_explain.log_min_duration = -1")
+            await connection.execute(HISTORY, 5000)
+            await connection.execute("ANALYZE; SET auto_explain.log_min_duration = 0")
+    finally:
+        await connection.close()
