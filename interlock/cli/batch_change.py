@@ -19,7 +19,7 @@ from interlock.client.batch_replans import NOTHING
 from interlock.client.batches import CHOSEN, NotRestartable
 from interlock.client.ids import short
 from interlock.contract.errors import InvalidParams
-from interlock.contract.status import TERMINAL, Status
+from interlock.contract.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -247,6 +247,5 @@ def seal(ctx: typer.Context, batch: BatchId, *, json: Json = False) -> int:
     elif state.sealed or moved:
         output.line(f"{short(state.id)} is sealed{'' if moved else ' already'}: {_partitions(state.made)}")
     else:
-        stands = f"is {state.status}" if state.status in TERMINAL else "is still being planned; seal it when it is not"
-        output.line(f"{short(state.id)} {stands}")
+        output.line(f"{short(state.id)} is {state.status}")
     return int(not state.sealed)

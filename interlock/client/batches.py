@@ -176,11 +176,13 @@ class Batches(Patience):
         return keys, [c.child_key or "" for c in made.values() if c.id not in added] + repeated
 
     async def seal(self, identity: UUID) -> bool:
-        """Say that no more partitions come; whether this call did it. Raises UnknownId and NotABatch."""
+        """Say that no more partitions come; whether this call did it. Raises NotOpen while it plans, and UnknownId."""
         return await self._patiently(self._seal, identity)
 
     async def _seal(self, tx: Tx, identity: UUID) -> bool:
-        await batch_row(tx, identity)
+        row = await batch_row(tx, identity)
+        if not row["planned"] and Status(row["status"]) not in TERMINAL:
+            raise NotOpen(f"batch {identity} plans still: seal it when its plan is made")
         return bool(await tx.fetchval(SQL["seal_batch"], identity, self._actor))
 
 
@@ -197,8 +199,7 @@ async def batch_row(tx: Tx, identity: UUID) -> Record:
 async def ended_row(tx: Tx, identity: UUID) -> Record:
     """One batch that has ended, as it stands. Raises UnknownId, NotABatch and NotRestartable."""
     row = await batch_row(tx, identity)
-    status = Status(row["status"])
-    if status not in TERMINAL:
+    if (status := Status(row["status"])) not in TERMINAL:
         raise NotRestartable(f"batch {identity} is {status}: cancel it, or wait for its end")
     return row
 

@@ -501,7 +501,7 @@ async def test_a_batch_that_plans_is_not_sealed_by_hand(world: World, interlock:
     await interlock("batch", "run", "nightly", "-p", "upto=3")
     (identity,) = await batches_of(world)
     said = await interlock("batch", "seal", identity)
-    assert said == (1, f"{short(identity)} is still being planned; seal it when it is not\n", "")
+    assert said == (1, "", f"interlock: batch {identity} plans still: seal it when its plan is made\n")
 
 
 @pytest.mark.usefixtures("nightly")
