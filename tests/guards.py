@@ -934,8 +934,8 @@ GUARDS = {
     ),
     "a batch that has not ended is restarted": Guard(
         PARENTS,
-        "AND e.kind = 'batch' AND is_terminal(e.status)\n          AND e.status = o.status",
-        "AND e.kind = 'batch' AND e.status = o.status",
+        "SELECT e.epoch = p_epoch AND is_terminal(e.status) INTO ended",
+        "SELECT e.epoch = p_epoch INTO ended",
         BATCH_RACES + "test_a_restart_that_meets_the_last_result_of_its_epoch_changes_nothing",
     ),
     "an open batch ends": Guard(
