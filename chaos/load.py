@@ -131,16 +131,16 @@ class Load:
     async def _fill(self) -> None:
         """Add to each open batch what is still to come, then seal it; one that has ended needs neither."""
         filled: set[UUID] = set()
-        while not self.done or any(identity not in filled for identity in self._open_batches):
+        while (left := self._left_open(filled)) or not self.done:
             await asyncio.sleep(LOOK)
-            over = {row["id"] for row in await self._eyes.fetch("no_longer_open", list(self._open_batches))}
-            for identity, items in self._open_batches.items():
-                if identity not in filled and (identity in over or await self._filled(identity, items)):
+            filled |= {row["id"] for row in await self._eyes.fetch("no_longer_open", list(left))}
+            for identity, items in left.items():
+                if identity not in filled and await self._filled(identity, items):
                     filled.add(identity)
 
-    @property
-    def _open_batches(self) -> dict[UUID, tuple[JsonValue, ...]]:
-        return {each.id: each.added for each in self.asked if isinstance(each, AskedBatch) and each.added is not None}
+    def _left_open(self, filled: Collection[UUID]) -> dict[UUID, tuple[JsonValue, ...]]:
+        batches = [each for each in self.asked if isinstance(each, AskedBatch) and each.id not in filled]
+        return {each.id: each.added for each in batches if each.added is not None}
 
     async def _filled(self, identity: UUID, items: Sequence[JsonValue]) -> bool:
         try:

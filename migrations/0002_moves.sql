@@ -156,6 +156,14 @@ BEGIN
     RETURN messages;
 END $$;
 
+-- Leave messages to the executors' relays, which hear of it when this transaction commits: for whoever cannot publish them, a
+-- client or the planning of a batch. Commits that notify wait for one another, so what publishes itself does not do it.
+CREATE FUNCTION leave_to_relays(p_ids bigint[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE outbox o SET claimed_until = NULL FROM unnest(p_ids) u WHERE o.id BETWEEN u AND u;
+    PERFORM pg_notify('interlock_outbox', '');
+END $$;
+
 -- Whether a parent still runs, in the epoch of its child. Not inlined: it is asked of children only.
 CREATE FUNCTION parent_runs(p_parent uuid, p_epoch int) RETURNS boolean LANGUAGE sql STABLE AS $$
     SELECT EXISTS (SELECT 1 FROM execution p WHERE p.id = p_parent AND p.epoch = p_epoch AND p.status = 'running')

@@ -176,7 +176,8 @@ CREATE FUNCTION nudge_batch(p_batch uuid, p_actor text) RETURNS void LANGUAGE sq
                '{"id":"' || e.id || '","attempt":' || e.attempt || ',"epoch":' || e.epoch || ',"from":"' || t.source
                || '","to":"' || e.status || '","action":' || to_json(e.action) || ',"parent_id":null}')
     FROM execution e JOIN execution_transition t ON t.execution_id = e.id AND t.move = e.moves
-    WHERE e.id = p_batch AND t.source IS NOT NULL
+    WHERE e.id = p_batch AND t.source IS NOT NULL;
+    SELECT leave_to_relays('{}')  -- it has no claim to give up
 $$;
 
 -- New partitions of a running batch, accepted like anything else. Who adds them cannot publish what the executors owe, so
@@ -203,7 +204,7 @@ BEGIN
                 array_fill('[]'::text, ARRAY[n]), array_fill(NULL::timestamptz, ARRAY[n]),
                 array_fill(NULL::timestamptz, ARRAY[n]), p_queue_timeout, p_total_timeout, p_error, NULL, NULL,
                 array_fill(p_batch, ARRAY[n]), p_child_key, array_fill(batch_epoch, ARRAY[n]), p_actor) a;
-    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id BETWEEN m.id AND m.id;
+    PERFORM leave_to_relays(ARRAY(SELECT m.id FROM unnest(messages) m));
     INSERT INTO batch_lane (execution_id, lane_id)
     SELECT DISTINCT p_batch, lane FROM unnest(p_lane) lane WHERE lane IS NOT NULL ORDER BY 2 ON CONFLICT DO NOTHING;
     UPDATE batch b SET total = b.total + cardinality(added)
@@ -304,13 +305,15 @@ LANGUAGE sql STABLE AS $$
       AND (p_errors IS NULL OR e.error ->> 'fingerprint' = ANY(p_errors) OR e.error ->> 'class' = ANY(p_errors))
 $$;
 
--- Have a batch that has ended in the epoch that was looked at to oneself: of two restarts one waits, and does no work in vain.
+-- Have a batch that has ended in the epoch that was looked at to oneself: of two who mean to go on with it one waits, and does
+-- no work in vain.
 CREATE FUNCTION hold_ended(p_batch uuid, p_epoch int) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     ended boolean;
 BEGIN
-    SELECT e.epoch = p_epoch AND is_terminal(e.status) INTO ended FROM execution e WHERE e.id = p_batch FOR NO KEY UPDATE;
-    IF NOT ended THEN
+    SELECT e.epoch = p_epoch AND is_terminal(e.status) INTO ended FROM execution e
+    WHERE e.id = p_batch AND e.kind = 'batch' FOR NO KEY UPDATE;
+    IF ended IS NOT TRUE THEN
         RAISE EXCEPTION 'somebody else has restarted this batch' USING ERRCODE = 'serialization_failure';
     END IF;
 END $$;
@@ -343,11 +346,12 @@ BEGIN
     )
     SELECT array_agg(ROW(m.id, m.epoch, m.moves, m.source, m.status, m.attempt, m.action, m.parent_id, m.pool, NULL, NULL,
                          p_reason, NULL, NULL)::move) INTO moves FROM moved m;
+    -- Whoever calls this holds the batch; the move is guarded all the same, as each is.
     IF moves IS NULL THEN
         RAISE EXCEPTION 'somebody else has restarted this batch' USING ERRCODE = 'serialization_failure';
     END IF;
     messages := messages || record_moves(moves, 'executor', p_actor);
-    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id BETWEEN m.id AND m.id;
+    PERFORM leave_to_relays(ARRAY(SELECT m.id FROM unnest(messages) m));
     INSERT INTO timer (execution_id, kind, due) SELECT e.id, 'total', e.deadline FROM execution e
     WHERE e.id = p_batch AND e.deadline IS NOT NULL;
     RETURN more;
@@ -410,14 +414,10 @@ BEGIN
     FROM accept(ARRAY[p_plan], ARRAY['$plan'], ARRAY[NULL::int], ARRAY[p_pool], ARRAY[p_priority], ARRAY[p_lane], ARRAY['{}'],
                 ARRAY[uuid_send(p_plan)], ARRAY[p_tags], ARRAY[NULL::timestamptz], ARRAY[NULL::timestamptz],
                 ARRAY[NULL::float8], ARRAY[NULL::float8], ARRAY[NULL::text], NULL, NULL, NULL, NULL, NULL, p_actor) a;
-    PERFORM 1 FROM execution e
-    WHERE e.id = p_batch AND e.kind = 'batch' AND e.epoch = p_epoch AND is_terminal(e.status) FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'somebody has restarted this batch' USING ERRCODE = 'serialization_failure';
-    END IF;
+    PERFORM hold_ended(p_batch, p_epoch);
     DELETE FROM batch_preview v WHERE v.batch_id = p_batch;
     INSERT INTO batch_preview (plan_id, batch_id, epoch) VALUES (p_plan, p_batch, p_epoch);
-    UPDATE outbox o SET claimed_until = NULL FROM unnest(messages) m WHERE o.id = m.id;
+    PERFORM leave_to_relays(ARRAY(SELECT m.id FROM unnest(messages) m));
     RETURN more;
 END $$;
 

@@ -762,9 +762,9 @@ GUARDS = {
         RELAY + "test_what_is_confirmed_is_deleted_and_what_nobody_takes_stays_and_backs_off",
     ),
     "what a client commits wakes nobody": Guard(
-        "interlock/client/sql/give_up_claim.sql",
-        "SELECT pg_notify('interlock_outbox', '')",
-        "SELECT 1",
+        "migrations/0002_moves.sql",
+        "PERFORM pg_notify('interlock_outbox', '');",
+        "",
         RELAY + "test_what_a_client_commits_is_published_at_once_and_waits_for_no_sweep",
     ),
     "what nobody takes is tried again at once": Guard(

@@ -46,7 +46,7 @@ UPDATE outbox SET claimed_until = now() + least(64, 2 ^ least(tries, 6)) * inter
 FROM unnest($1::bigint[], $2::text[]) u(id, error) WHERE outbox.id BETWEEN u.id AND u.id
 """
 _PENDING = "SELECT count(*), coalesce(extract(epoch FROM now() - min(created_at)), 0) FROM outbox WHERE role = $1"
-COMMITTED_BY_CLIENTS = "interlock_outbox"
+LEFT_TO_RELAYS = "interlock_outbox"
 # A confirm takes some milliseconds, which what is offered next should not wait for. More would make many small batches
 # of what one can carry.
 PUBLISHERS = 3
@@ -83,12 +83,12 @@ class Relay:
         self._sweep_now.set()
 
     async def listen(self) -> None:
-        """Sweep at once when a client has committed: it cannot publish itself. Without this, the sweep finds it."""
+        """Sweep at once when somebody has committed what others publish. Without this, the sweep finds it."""
         while True:
             try:
-                await listen(self._pool, COMMITTED_BY_CLIENTS, self.nudge)
+                await listen(self._pool, LEFT_TO_RELAYS, self.nudge)
             except Transient as error:
-                self._log.debug("hears nothing of clients, the sweep finds what they commit", reason=str(error))
+                self._log.debug("hears of nothing, the sweep finds what others commit", reason=str(error))
             await asyncio.sleep(self._sweep_seconds)
 
     async def publish_offered(self) -> None:

@@ -22,7 +22,6 @@ from interlock.client.batch_records import Added, BatchState, Choice, FailureGro
 from interlock.client.explain import Unexplained, explain
 from interlock.client.ids import UnknownId
 from interlock.client.patience import Patience
-from interlock.client.store import SQL
 from interlock.contract.batches import COUNTED, Batch
 from interlock.contract.errors import InterlockError
 from interlock.contract.status import TERMINAL, Status
@@ -105,7 +104,7 @@ class Batches(Patience):
                 f"the plan of batch {identity} was never finished: plan it anew with --replan, or start a new one"
             )
         chosen = await tx.fetchval(
-            SQL["restart_batch"],
+            store.SQL["restart_batch"],
             identity,
             row["epoch"],
             *choice.columns,
@@ -125,7 +124,7 @@ class Batches(Patience):
         await batch_row(tx, identity)
         admission = await store.admit(tx, self._actor, decided=[identity], reason=reason)
         if drain:
-            await tx.execute(SQL["drain_batch"], identity)
+            await tx.execute(store.SQL["drain_batch"], identity)
         return identity in admission.decided
 
     async def add(self, identity: UUID, items: Iterable[JsonValue]) -> Added:
@@ -183,12 +182,12 @@ class Batches(Patience):
         row = await batch_row(tx, identity)
         if not row["planned"] and Status(row["status"]) not in TERMINAL:
             raise NotOpen(f"batch {identity} plans still: seal it when its plan is made")
-        return bool(await tx.fetchval(SQL["seal_batch"], identity, self._actor))
+        return bool(await tx.fetchval(store.SQL["seal_batch"], identity, self._actor))
 
 
 async def batch_row(tx: Tx, identity: UUID) -> Record:
     """One batch as it stands. Raises UnknownId and NotABatch."""
-    row: Record | None = await tx.fetchrow(SQL["batch"], identity)
+    row: Record | None = await tx.fetchrow(store.SQL["batch"], identity)
     if row is not None:
         return row
     if await store.standing(tx, [identity]):
@@ -264,8 +263,8 @@ def _stalled(row: Record, status: Status, in_flight: int) -> datetime | None:
 
 
 async def _reason(tx: Tx, identity: UUID) -> str:
-    await tx.execute(SQL["snapshot"])
-    held: UUID | None = await tx.fetchval(SQL["open_partition"], identity)
+    await tx.execute(store.SQL["snapshot"])
+    held: UUID | None = await tx.fetchval(store.SQL["open_partition"], identity)
     if held is None:
         return "waits for partitions: `interlock batch add` gives it some, `interlock batch seal` says that none come"
     try:
@@ -279,7 +278,7 @@ async def _partitions(
 ) -> list[Partition]:
     await batch_row(tx, identity)
     rows = await tx.fetch(
-        SQL["partitions"], identity, cursor or UUID(int=0), [str(s) for s in statuses] or None, superseded, limit
+        store.SQL["partitions"], identity, cursor or UUID(int=0), [str(s) for s in statuses] or None, superseded, limit
     )
     return [
         Partition(
@@ -296,5 +295,5 @@ async def _partitions(
 
 async def _failures(tx: Tx, identity: UUID) -> list[FailureGroup]:
     await batch_row(tx, identity)
-    rows = await tx.fetch(SQL["failures"], identity, MOST_GROUPS)
+    rows = await tx.fetch(store.SQL["failures"], identity, MOST_GROUPS)
     return [FailureGroup(**{**row, "keys": tuple(row["keys"])}) for row in rows]
