@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
@@ -24,18 +25,34 @@ POLL: Final = 0.02
 TAIL: Final = 15
 # Below the range from which the system takes ports for outgoing connections, and away from every well-known one.
 PORTS: Final = range(20_000, 32_000)
+HELD: Final = 64
+_held: deque[socket.socket] = deque()
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nobody listens now."""
+    """Return a port of 127.0.0.1 on which nobody listens, and which is given to nobody else.
+
+    It is held, until 64 later ones are, by a socket that does not listen. A server binds beside it with SO_REUSEADDR,
+    as servers do on Linux; on other systems they could not, and nothing is held.
+    """
     for port in random.sample(PORTS, k=100):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        probe = socket.socket()
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            probe.close()
+            continue
+        _hold(probe)
+        return port
     raise Unavailable("no free port found on 127.0.0.1 in 100 tries: is the loopback interface up?")
+
+
+def _hold(probe: socket.socket) -> None:
+    # Only now: who looks for a port asks without it and is refused, who was given this one asks with it.
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held.append(probe)
+    if len(_held) > (HELD if sys.platform == "linux" else 0):
+        _held.popleft().close()
 
 
 def leashed(command: Sequence[str], *, death: signal.Signals = signal.SIGKILL, user: str = "") -> list[str]:
