@@ -13,6 +13,7 @@ import os
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from interlock.results import partial, skip
 
@@ -68,7 +69,12 @@ async def part(
     key: str = "",
     limit: int = 0,
 ) -> object:
-    """Be a partition that ends as `end` says, once `fail` attempts have ended in Rehearsed."""
+    """Be a partition that ends as `end` says, once `fail` attempts have ended in Rehearsed.
+
+    `either`: half of all executions complete, the others fail, each in all its attempts.
+    """
+    if end == "either":
+        end = "failed" if UUID(context.execution_id).int % 2 else "completed"
     number = await work(
         evidence, context, seconds=seconds, fail=math.inf if end == "failed" else fail, key=key, limit=limit
     )

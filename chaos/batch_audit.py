@@ -14,7 +14,7 @@ from interlock.contract.batches import COUNTED
 from interlock.contract.status import TERMINAL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
     from chaos.audit import Material, Move
@@ -61,23 +61,26 @@ class Objections:
 
 
 class _Standing(NamedTuple):
-    """One batch at rest, by its history alone: its own end and moves, and the ends of what it made."""
+    """One batch at rest, by its history alone: its end, what it made, and what happened to it in which epoch.
+
+    `keys` and `counts` are of its present partitions, and `plan` is the end of its present planning: what a restart
+    replaced is history.
+    """
 
     asked: AskedBatch
+    epoch: int
     end: str
-    statuses: frozenset[str]
     keys: list[str]
     counts: Counter[str]
     plan: str | None
     callbacks: list[str]
-
-    @property
-    def failures(self) -> int:
-        return sum(self.counts[name] for name in FAILURES)
+    happened: frozenset[tuple[int, str]]
 
     @property
     def planned(self) -> bool:
-        """Whether its partitions were made: so few are made all at once, or none."""
+        """Whether its partitions were made: so few are made all at once, or none; but a restart leaves some."""
+        if self.epoch > 1:
+            return len(self.keys) == len(self.asked.partitions)
         return bool(self.keys) or not self.asked.partitions
 
     @property
@@ -109,16 +112,30 @@ def _standing(asked: AskedBatch, children: Sequence[Child], history: Mapping[UUI
         moves = history.get(identity, ())
         return moves[-1].target if moves else "never accepted"
 
-    partitions = {child.id: child.key for child in children if child.key is not None and child.key != PLAN}
+    moves = history.get(asked.id, ())
+    epoch = moves[-1].epoch if moves else 1
+    partitions = [child for child in children if child.key not in {None, PLAN}]
+    present = [child for child in partitions if not child.superseded]
     return _Standing(
         asked=asked,
+        epoch=epoch,
         end=end(asked.id),
-        statuses=frozenset(move.target for move in history.get(asked.id, ())),
-        keys=list(partitions.values()),
-        counts=Counter(end(identity) for identity in partitions),
-        plan=next((end(child.id) for child in children if child.key == PLAN), None),
+        keys=[child.key or "" for child in present],
+        counts=Counter(end(child.id) for child in present),
+        plan=next((end(child.id) for child in children if child.key == PLAN and child.epoch == epoch), None),
         callbacks=[end(child.id) for child in children if child.key is None],
+        happened=frozenset(_happened(moves))
+        | {(child.epoch, "first_failure") for child in partitions if end(child.id) in FAILURES},
     )
+
+
+def _happened(moves: Sequence[Move]) -> Iterator[tuple[int, str]]:
+    for move in moves:
+        if move.target == "running":
+            yield move.epoch, "started"
+        if move.target in TERMINAL:
+            yield move.epoch, "finished"
+            yield move.epoch, move.target
 
 
 def _judge(standing: _Standing, told: Told | None, calls: Sequence[Call], found: Objections) -> None:
@@ -128,7 +145,7 @@ def _judge(standing: _Standing, told: Told | None, calls: Sequence[Call], found:
         return  # its counts are on their way, and nothing else is due yet
     counts = {"total": len(standing.keys), **{each: standing.counts[each] for each in COUNTED}}
     # What was cancelled before it came has no result.
-    result = counts if "running" in standing.statuses else {}
+    result = counts if (1, "started") in standing.happened else {}
     if told is None or told.row != counts or told.result != result or not standing.well_cut:
         found.counts.append(f"{name}: {counts} of {sorted(standing.asked.partitions)}, but tells {told}")
     may = due(standing.asked, standing.counts, planned=standing.planned, plan=standing.plan)
@@ -163,19 +180,16 @@ def outcome(counts: Mapping[str, int], policy: Policy) -> str:
 
 
 def _wrong_calls(standing: _Standing, calls: Sequence[Call]) -> list[str]:
-    """Each event that happened is told by exactly one execution, at most once in each of its attempts; nothing else is.
+    """Each event of each epoch is told by exactly one execution, at most once in each of its attempts; nothing else is.
 
     A callback that lost its workers too often may never have run.
     """
-    happened = {"finished", standing.end}
-    happened |= {"started"} if "running" in standing.statuses else set()
-    happened |= {"first_failure"} if standing.failures else set()
-    wanted = {(1, event) for event in happened & standing.asked.events}
+    wanted = {(epoch, event) for epoch, event in standing.happened if event in standing.asked.events}
     told: dict[tuple[int, str], set[str]] = defaultdict(set)
     for call in calls:
         told[call.epoch, call.event].add(call.execution)
     excused = standing.callbacks.count("abandoned")
-    found = [f"{event} was not told" for _, event in sorted(wanted - told.keys())][excused:]
+    found = [f"{event} of epoch {epoch} was not told" for epoch, event in sorted(wanted - told.keys())][excused:]
     found += [f"{event} of epoch {epoch} did not happen" for epoch, event in sorted(told.keys() - wanted)]
     found += [f"{key[1]} was told by {len(told[key])} executions" for key in sorted(wanted) if len(told[key]) > 1]
     found += [f"{call} ran twice" for call, number in Counter(calls).items() if number > 1]

@@ -28,6 +28,8 @@ SHARE: Final = 10 / 13
 CALLING: Final = 0.3
 """The share of batches that call back."""
 PLAN: Final = "$plan"
+EITHER: Final = {"either": ("completed", "failed")}
+"""How a partition may end that decides by the id of its execution: a restart makes it anew, under another id."""
 EVENTS: Final = frozenset(
     {"started", "first_failure", "finished", "completed", "partial", "failed", "cancelled", "timed_out"}
 )
@@ -55,7 +57,8 @@ class Kind:
     """One kind: its share, how each partition may be told to end, the policies, and more fields of the definition.
 
     `stopped` is how it ends when somebody stopped it: the trial by a cancel, or its deadline. An `open` one is cut into
-    some of its partitions, or none; the trial adds the others while it runs, and seals it.
+    some of its partitions, or none; the trial adds the others while it runs, and seals it. When it has ended the trial
+    restarts it `restarts` times, each time whatever did not complete and did not choose to be skipped.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Kind:
     stopped: str | None = None
     empty: bool = False
     open: bool = False
+    restarts: int = 0
 
 
 def _retry(attempts: int) -> Mapping[str, Any]:
@@ -75,11 +79,11 @@ def _retry(attempts: int) -> Mapping[str, Any]:
 
 
 KINDS: Final = (
-    Kind(name="plain", share=26),
+    Kind(name="plain", share=20),
     Kind(name="retried", share=12, fields=_retry(4), params={"seconds": 0.01, "fail": 1}),
     Kind(
         name="mixed",
-        share=18,
+        share=12,
         ends=("completed", "completed", "failed", "partial", "skipped"),
         policies=(Policy(), Policy(partial_min=0.5), Policy(max_failed=1)),
     ),
@@ -101,6 +105,13 @@ KINDS: Final = (
         policies=(Policy(), Policy(partial_min=0.5)),
         open=True,
     ),
+    Kind(
+        name="restarted",
+        share=12,
+        ends=("completed", "either", "either", "failed", "partial", "skipped"),
+        policies=(Policy(), Policy(partial_min=0.5), Policy(max_failed=1)),
+        restarts=2,
+    ),
     Kind(name="empty", share=4, policies=(Policy(), Policy(fail_on_empty=True)), empty=True),
 )
 
@@ -116,6 +127,8 @@ class AskedBatch(Asked):
     partition_limits: tuple[tuple[str, int], ...]
     added: tuple[JsonValue, ...] | None = None
     """What is added to an open one before it is sealed; None: it is born sealed."""
+    restarts: int = 0
+    """How many times it is restarted, unless all of it is good before."""
 
     @property
     def stoppable(self) -> bool:
@@ -125,11 +138,16 @@ class AskedBatch(Asked):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
-    """An execution that a batch made: a partition, the planning, or (without a key) a callback."""
+    """An execution that a batch made: a partition, the planning, or (without a key) a callback.
+
+    A partition is of the epoch that made it, and `superseded` once a later one has replaced it.
+    """
 
     id: UUID
     batch: UUID
     key: str | None
+    epoch: int = 1
+    superseded: bool = False
 
 
 def plan(seed: random.Random, executions: int, prefix: str, evidence: str) -> list[Asked]:
@@ -169,12 +187,16 @@ def _asked(seed: random.Random, kind: Kind, prefix: str, evidence: str) -> Asked
         ends=frozenset(TERMINAL) - {"abandoned", "skipped"},
         limits=(),
         cancelled=kind.stopped == "cancelled",
-        partitions={key: frozenset({end, "abandoned", *stoppable}) for key, end in zip(keys, ends, strict=True)},
+        partitions={
+            key: frozenset({*EITHER.get(end, {end}), "abandoned", *stoppable})
+            for key, end in zip(keys, ends, strict=True)
+        },
         policy=policy,
         stopped=kind.stopped,
         events=events,
         partition_limits=((f"batch:{identity}", parallel),) if parallel else (),
         added=added,
+        restarts=kind.restarts,
     )
 
 

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from chaos.batch_kinds import AskedBatch
-from interlock.client.batches import NotOpen
+from interlock.client.batches import NotOpen, NotRestartable
 from interlock.client.ids import UnknownId
 from interlock.contract import events
 from interlock.contract.errors import Transient
@@ -68,12 +68,13 @@ class Load:
         return [each for each in self.asked if each.id not in self._unseen]
 
     async def run(self) -> None:
-        """Ask for everything; return when every row is there and every cancel has reached its execution."""
+        """Ask for everything; return when every row is there, and every cancel and restart has reached its own."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send())
             tasks.create_task(self._repeat())
             tasks.create_task(self._cancel())
             tasks.create_task(self._fill())
+            tasks.create_task(self._restart())
 
     async def _send(self) -> None:
         began = monotonic()
@@ -149,6 +150,29 @@ class Load:
             await self._client.batches.seal(identity)
         except (Transient, UnknownId, NotOpen):
             return False  # not there, or not planned: the next round adds again, and what is there already is known
+        return True
+
+    async def _restart(self) -> None:
+        """Restart each batch that is to be, as often as it is to be, each time that it has ended."""
+        given_up: set[UUID] = set()
+        while (left := self._unrestarted(given_up)) or not self.done:
+            await asyncio.sleep(LOOK)
+            for row in await self._eyes.fetch("ended_epochs", list(left)):
+                if row["epoch"] > left[row["id"]] or not await self._restarted(row["id"]):
+                    given_up.add(row["id"])
+
+    def _unrestarted(self, given_up: Collection[UUID]) -> dict[UUID, int]:
+        batches = [each for each in self.asked if isinstance(each, AskedBatch) and each.id not in given_up]
+        return {each.id: each.restarts for each in batches if each.restarts}
+
+    async def _restarted(self, identity: UUID) -> bool:
+        """Whether there is anything to be restarted, now or in the next round."""
+        try:
+            await self._client.batches.restart(identity)
+        except Transient:
+            return True
+        except NotRestartable:
+            return not await self._eyes.fetch("ended_epochs", [identity])  # else all of it is good, or was never made
         return True
 
     async def _cancel_directly(self, ids: Collection[UUID]) -> None:

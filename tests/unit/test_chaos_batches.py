@@ -10,10 +10,10 @@ from uuid import UUID
 
 import pytest
 
-from chaos.actions import CALLS, RUNS, called
+from chaos.actions import CALLS, RUNS, Rehearsed, called, part
 from chaos.audit import Material, Move, audit
 from chaos.batch_audit import Call, Told, due, object_to, outcome
-from chaos.batch_kinds import EVENTS, KINDS, PLAN, AskedBatch, Child, Policy, as_asked, plan
+from chaos.batch_kinds import EITHER, EVENTS, KINDS, PLAN, AskedBatch, Child, Policy, as_asked, plan
 from chaos.ear import Fact
 from chaos.figures import SIZES, Bars, Figures
 from chaos.flavours import DONE
@@ -52,7 +52,7 @@ def asked(**fields: Any) -> AskedBatch:  # noqa: ANN401 - of an AskedBatch
     return AskedBatch(**{**given, **fields})
 
 
-def story(identity: UUID, *statuses: str) -> list[Move]:
+def story(identity: UUID, *statuses: str, epoch: int = 1) -> list[Move]:
     """Return the moves of one execution through these statuses, all of the first attempt."""
     sources = (None, *statuses)
     return [
@@ -63,7 +63,7 @@ def story(identity: UUID, *statuses: str) -> list[Move]:
             source=source,
             target=target,
             attempt=1,
-            epoch=1,
+            epoch=epoch,
             actor="/worker/1",
             lane_id=None,
             seq=None,
@@ -78,11 +78,13 @@ def heard(moves: Sequence[Move]) -> dict[str, Fact]:
     facts = {}
     for move in moves:
         name = str(move.execution_id)
-        said: dict[str, Any] = {"id": name, "attempt": move.attempt, "epoch": 1}
+        said: dict[str, Any] = {"id": name, "attempt": move.attempt, "epoch": move.epoch}
         if move.target in TERMINAL or (move.source is not None and move.target != "scheduled"):
-            facts[f"{name}/1/{move.move}"] = Fact("any", name, {**said, "from": move.source, "to": move.target})
+            facts[f"{name}/{move.epoch}/{move.move}"] = Fact(
+                "any", name, {**said, "from": move.source, "to": move.target}
+            )
         if move.target in TERMINAL:
-            facts[f"{name}/1/completed"] = Fact("any", name, {**said, "status": move.target})
+            facts[f"{name}/{move.epoch}/completed"] = Fact("any", name, {**said, "status": move.target})
     return facts
 
 
@@ -224,6 +226,74 @@ def test_a_call_that_was_made_in_two_attempts_is_one_and_one_that_lost_its_worke
     assert audit(replace(with_moves(clean, moves), calls=clean.calls[1:])) == CLEAN
 
 
+def restarted(material: Material, end: str = "completed") -> Material:
+    """Let the failed partition be made again, and end so; its batch tells again of what happened to it."""
+    again, planning = UUID(int=21), UUID(int=22)
+    calls = ["started", "finished", end, *(["first_failure"] if end == "failed" else [])]
+    callbacks = [UUID(int=number) for number in range(31, 31 + len(calls))]
+    children = [
+        *(replace(child, superseded=child.key == "b") for child in material.children),
+        Child(id=planning, batch=BATCH, key=PLAN, epoch=2),
+        Child(id=again, batch=BATCH, key="b", epoch=2),
+        *(Child(id=identity, batch=BATCH, key=None) for identity in callbacks),
+    ]
+    ran = ("requested", "scheduled", "running")
+    begun = [move for move in material.moves if move.execution_id == BATCH][-1]
+    goes_on = [
+        replace(begun, move=4, position=1000, source="partial", target="running", epoch=2),
+        replace(begun, move=5, position=1001, source="running", target="partial" if end == "failed" else end, epoch=2),
+    ]
+    moves = [
+        *(*material.moves, *goes_on, *story(planning, *ran, "completed", epoch=2), *story(again, *ran, end, epoch=2)),
+        *(move for identity in callbacks for move in story(identity, *ran, "completed")),
+    ]
+    counts = {**dict.fromkeys(COUNTED, 0), "total": 2, **Counter(["completed", end])}
+    told_again = [
+        Call(str(BATCH), 2, event, str(identity), 1) for event, identity in zip(calls, callbacks, strict=True)
+    ]
+    return replace(
+        with_moves(material, moves),
+        asked=[material.asked[0], *as_asked(material.asked[:1], children)],
+        children=children,
+        told={BATCH: Told(counts, counts)},
+        calls=[*material.calls, *(c._replace(event="partial") if c.event == "failed" else c for c in told_again)],
+    )
+
+
+@pytest.mark.parametrize("end", ["completed", "failed"])
+def test_a_restarted_batch_is_what_it_is_now_and_tells_of_each_epoch(end: str) -> None:
+    either = asked(partitions={"a": frozenset({"completed"}), "b": frozenset({"completed", "failed"})})
+    it = restarted(material(either, {"a": "completed", "b": "failed"}, "partial"), end)
+    assert audit(it) == replace(CLEAN, executions=len(it.asked))
+    assert audit(replace(it, calls=it.calls[:4])).wrong_callbacks == (3 if end == "completed" else 4)
+    assert audit(replace(it, calls=it.calls[4:])).wrong_callbacks == 4
+    counted_twice = [replace(child, superseded=False) for child in it.children]
+    assert audit(replace(it, children=counted_twice)).wrong_counts == 1
+    gone = [child for child in it.children if child.key != "b" or child.superseded]
+    assert audit(replace(it, children=gone)).wrong_counts == 1
+    at_once = [replace(move, epoch=1) for move in it.moves]
+    assert audit(with_moves(it, at_once)).finished_twice > 0
+
+
+async def test_what_ends_either_way_ends_one_way_in_all_its_attempts_and_both_ways_among_many(tmp_path: Path) -> None:
+    (tmp_path / RUNS).mkdir()
+
+    async def end(identity: UUID, attempt: int) -> str:
+        class Context:
+            execution_id = str(identity)
+
+        Context.attempt = attempt  # type: ignore[attr-defined]
+        try:
+            await part(str(tmp_path), Context(), seconds=0, end="either")  # type: ignore[arg-type]
+        except Rehearsed:
+            return "failed"
+        return "completed"
+
+    ends = [(await end(UUID(int=number), 1), await end(UUID(int=number), 2)) for number in range(4)]
+    assert ends == [("completed", "completed"), ("failed", "failed")] * 2
+    assert set(EITHER["either"]) == {"completed", "failed"}
+
+
 @pytest.mark.parametrize(
     ("fields", "ends", "end", "right"),
     [
@@ -306,7 +376,8 @@ def test_each_batch_is_a_definition_that_is_cut_into_the_partitions_that_are_exp
         partitioner = Partitioner(definition, {})
         made: dict[str, dict[str, JsonValue]] = dict(partitioner.partition(item, n) for n, item in enumerate(given, 1))
         assert list(made) == list(each.partitions)
-        assert all(params["end"] in each.partitions[key] for key, params in made.items())
+        told = {key: str(params["end"]) for key, params in made.items()}
+        assert all(each.partitions[key] >= {*EITHER.get(end, {end})} for key, end in told.items())
         assert {name for notify in definition.notify for name in notify.on} == each.events
 
 
