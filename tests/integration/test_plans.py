@@ -21,6 +21,8 @@ from interlock.contract.status import Status
 from worker import store as worker_store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     Tx = asyncpg.Connection[asyncpg.Record]
 
 ACTOR = "/executor/test"
@@ -46,6 +48,24 @@ WITH old AS (
 INSERT INTO execution_attempt (execution_id, attempt, outcome, worker_id, started_at)
 SELECT id, 1, 'completed', id, now() FROM old
 """
+ENDED_BATCH = """
+WITH made AS (
+    INSERT INTO execution (id, kind, status, moves, action, root_id, pool, request_hash, finished_at)
+    VALUES ($1, 'batch', 'failed', 2, 'plan', $1, 'default', '', now())
+), counted AS (
+    INSERT INTO batch (execution_id, definition, total, failed, planned_at, sealed_at, ended_at)
+    VALUES ($1, '{}', $3, $3, now(), now(), now())
+), cut AS (
+    INSERT INTO execution (id, status, action, parent_id, root_id, child_key, pool, request_hash, finished_at)
+    SELECT child_id($1, 1, n::text), 'failed', 'plan', $1, $1, n::text, 'default', '', now()
+    FROM generate_series(1, $3::int) n
+), looked_at AS (
+    INSERT INTO batch_preview (plan_id, batch_id, epoch, cursor, planned_at) VALUES ($2, $1, 1, $3, now())
+)
+INSERT INTO batch_preview_key (plan_id, position, child_key, params)
+SELECT $2, n, (n + $3::int / 5)::text, '{}' FROM generate_series(1, $3::int) n
+"""
+"""A batch that failed, and a plan of as many keys that was made anew: a fifth of them is new, a fifth of it is gone."""
 
 
 def whole(plan: str) -> list[str]:
@@ -60,9 +80,9 @@ def whole(plan: str) -> list[str]:
     ]
 
 
-async def explaining(database_url: str, plans: list[str]) -> Tx:
-    """Connect as the daemons do; every statement, inside functions too, adds its plan to `plans`."""
-    connection = await asyncpg.connect(database_url, server_settings=HOT)
+async def explaining(database_url: str, plans: list[str], settings: Mapping[str, str] = HOT) -> Tx:
+    """Connect, as a daemon if not said otherwise; every statement, inside functions too, adds its plan to `plans`."""
+    connection: Tx = await asyncpg.connect(database_url, server_settings=dict(settings))
     await connection.execute(
         "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
         "SET auto_explain.log_level = notice"
@@ -196,6 +216,43 @@ async def test_a_page_of_what_a_restart_makes_again_reads_no_more_than_the_page(
         assert len(await worker_store.superseded(connection, batch, UUID(int=0), 1000)) == 1000
         (scan,) = [line for plan in plans for line in plan.splitlines() if " on execution " in line]
         assert re.search(r"Index Scan using execution_pkey .* rows=1000(\.00)? loops=1\)", scan)
+    finally:
+        await connection.close()
+
+
+async def test_a_replan_reads_its_own_partitions_and_its_own_plan_a_few_times_and_nothing_of_others(
+    database_url: str,
+) -> None:
+    plans: list[str] = []
+    connection = await explaining(database_url, plans, COLD)
+    try:
+        await connection.execute("SET auto_explain.log_min_duration = -1")
+        # Of other milliseconds: children of one are read together.
+        batch, preview, other, elses = (UUID(int=uuid7().int + (number << 80)) for number in range(4))
+        for identity, looked_at, size in ((batch, preview, 200), (other, elses, 30_000)):
+            await connection.execute(ENDED_BATCH, identity, looked_at, size)
+        await connection.execute("ANALYZE; SET auto_explain.log_analyze = on; SET auto_explain.log_min_duration = 0")
+        found = await connection.fetch(client_store.SQL["difference"], batch, preview, ["failed"], None, None, 10)
+        assert {(row["fate"], row["partitions"], row["again"]) for row in found} == {
+            ("new", 40, 0),
+            ("gone", 40, 0),
+            ("same", 160, 160),
+        }
+        arguments = (batch, 1, preview, ["failed"], None, None, uuid4(), "default", 0, None, "again", ACTOR)
+        done = await connection.fetchrow(client_store.SQL["replan_batch"], *arguments)
+        assert [*(done or ())][:2] == [200, 40]
+        assert len(await worker_store.previewed(connection, preview, -1, 100)) == 100
+        read = [
+            line
+            for plan in plans
+            for line in plan.splitlines()
+            if re.search(r" on (execution|batch_preview_key)\b", line)
+        ]
+        assert len(read) > 8
+        for line in read:
+            assert "Seq Scan" not in line, line
+            rows, loops = re.findall(r"rows=([\d.]+) loops=(\d+)\)|$", line)[0]
+            assert float(rows or 0) * float(loops or 0) <= 201, line
     finally:
         await connection.close()
 
