@@ -14,7 +14,7 @@ import uvloop
 
 from bench import machine, peering
 from bench.battery import DEFAULT, LONG, Sizes, play
-from bench.limits import CORES, OTHERS
+from bench.limits import CORES, LOOP, OTHERS
 from bench.outcome import Outcome
 from bench.readings import Readings
 from bench.report import disturbed, render
@@ -67,7 +67,7 @@ async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome
         async with stage.prepared():
             async for number in play(stage, outcome, sizes, wanted, options.rounds, peers=options.peers):
                 outcome.settings["Rounds"] = f"{number}, interleaved"
-                outcome.readings.add({OTHERS: others.share()})
+                outcome.readings.add({OTHERS: others.share(), LOOP: machine.loop_seconds()})
                 others = machine.Others(mine)
                 if options.report:
                     _write(outcome)  # each time, so that a run that is cut short is not lost

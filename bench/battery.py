@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from bench import acceptance, batches, commands, floor, growth, handoff, memory, peering
 from bench.latency import OpenLoop, latency
+from bench.limits import RATE
 from bench.stage import CONCURRENCY, LIMITED, NOOP, Cast
 from bench.throughput import throughput
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT: Final = ("P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P10", "P11")
 LONG: Final = ("P9", "P10-hour")
-RATE: Final = 50.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 CORES: Final = "machine.cores"
 OTHERS: Final = "machine.others"
 """The share of all processors that other programs took during a round."""
+LOOP: Final = "machine.loop_s"
+"""How long the machine took for a loop of ten million additions in Python, after a round."""
 WORK_MS: Final = 20.0
 """How long the work of P4 takes."""
+RATE: Final = 50.0
+"""Executions per second in P3."""
 
 
 def busy_limit(name: str) -> Text:
@@ -37,15 +41,19 @@ def busy_limit(name: str) -> Text:
 
 def _ends_at(name: str, readings: Readings) -> str:
     """Say where the processors end, and where the busiest of our processes does, which has one thread."""
-    cost, cores = readings[f"{name}.cpu_us"], readings[CORES]
+    cores = readings[CORES]
+    told = (
+        f"{_spent(name, readings)}, so {plain(cores)} cores end at "
+        f"{per_second(cores * 1e6 / readings[f'{name}.cpu_us'])} however the rest is arranged"
+    )
+    most, busiest = max((readings.get(f"{name}.cpu_us.{role}") or 0.0, role) for role in ("executor", "worker"))
+    return f"{told}, and one {busiest}, which uses one of them, at {per_second(1e6 / most)}" if most else told
+
+
+def _spent(name: str, readings: Readings) -> str:
     parts = {part: readings.get(f"{name}.cpu_us.{part}") for part in ("executor", "worker", "database", "broker")}
     listed = ", ".join(f"{part} {microseconds(spent)}" for part, spent in parts.items() if spent is not None)
-    told = (
-        f"one execution costs {microseconds(cost)} of CPU ({listed}), so {plain(cores)} cores end at "
-        f"{per_second(cores * 1e6 / cost)} however the rest is arranged"
-    )
-    most, busiest = max(((parts[role] or 0.0, role) for role in ("executor", "worker")), default=(0.0, ""))
-    return f"{told}, and one {busiest}, which uses one of them, at {per_second(1e6 / most)}" if most else told
+    return f"one execution costs {microseconds(readings[f'{name}.cpu_us'])} of CPU ({listed})"
 
 
 def command_limit(readings: Readings) -> str:
@@ -65,8 +73,14 @@ def command_limit(readings: Readings) -> str:
 
 
 def latency_limit(readings: Readings) -> str:
-    """Say of which hops and commits a latency is made."""
+    """Say of which hops and commits a latency is made, and how busy the processors are that it meets."""
     told = []
+    if readings.has("p3.cpu_us", CORES):
+        busy = RATE * readings["p3.cpu_us"] / 1e6 / readings[CORES]
+        told.append(
+            f"each statement, message and waking of a process is for one execution alone at this rate: "
+            f"{_spent('p3', readings)}, which keeps all processors busy for {share(busy)} of the time"
+        )
     if readings.has("f1.p50_ms", "f1.p99_ms"):
         told.append(
             f"one hop and one commit by a bare consumer (F1) are at {milliseconds(readings['f1.p50_ms'])} and "

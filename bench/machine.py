@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from interlock.local.stack import Endpoints
 
+ADDITIONS: Final = 10_000_000
 SHOWN: Final = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size", "wal_compression")
 
 
@@ -37,6 +38,14 @@ class Others:
 
     def _seconds(self) -> float:
         return processes.seconds(processes.processes(), self._ours)
+
+
+def loop_seconds() -> float:
+    """Return how long ten million additions in Python take: what absolute numbers of two reports are compared by."""
+    since, total = time.perf_counter(), 0
+    while total < ADDITIONS:
+        total += 1
+    return time.perf_counter() - since
 
 
 async def ours(endpoints: Endpoints) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from bench.charts import charts
-from bench.limits import OTHERS
+from bench.limits import LOOP, OTHERS
 from bench.verdicts import Verdict, verdicts
 from bench.wording import count, megabytes, microseconds, per_second, plain, share
 
@@ -60,6 +60,7 @@ RANGES: Final = {
     "p5.bare.per_second": "P5 bare consumer",
     "p6.bare.per_second": "P6 bare loop",
     "p6.contained.per_second": "P6 bare loop, contained",
+    LOOP: "ten million additions in Python, s",
 }
 
 

@@ -83,6 +83,15 @@ def test_memory_is_judged_by_the_largest_round(peak: float, *, met: bool) -> Non
     assert [each.met for each in verdicts(found)] == [met]
 
 
+def test_a_latency_that_is_missed_is_explained_by_its_floor_and_by_how_busy_the_processors_are() -> None:
+    cost = {"p3.cpu_us": 28_000.0, "p3.cpu_us.executor": 6000.0, "p3.cpu_us.database": 12_000.0, CORES: 2.0}
+    floor = {"f1.p50_ms": 3.0, "f1.p99_ms": 4.0}
+    (found,) = verdicts(readings({"p3.p50_ms": 11.0, **floor, **cost}))
+    assert (found.found, found.met) == ("11.0 ms", False)
+    assert "(executor 6,000 µs, database 12,000 µs), which keeps all processors busy for 70 %" in found.limits
+    assert "(F1) are at 3.0 ms and 4.0 ms" in found.limits
+
+
 def test_a_hand_off_that_misses_its_target_is_held_against_both_kinds_of_bare_queues() -> None:
     name = "p4.limit1"
     parts = {"share": 0.64, "bare_quorum": 0.79, "bare_classic": 0.82, "prefetch": 0.9, "semaphore": 0.98}
