@@ -287,7 +287,7 @@ async def admit_behind_a_lock(world: World, holder: World, watcher: World, keys:
 
 async def test_a_token_that_comes_while_an_admission_is_under_way_is_looked_for_again(world: World) -> None:
     await world.register("other")
-    slow = await rate(world, "action:other", rate_every=0.3)
+    slow = await rate(world, "action:other", rate_every=2.0)
     key = await world.set_limit(JOB, 0)
     (blocker,) = await world.submit()
     await world.set_limit(JOB, 1)
