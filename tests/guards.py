@@ -356,8 +356,8 @@ GUARDS = {
     ),
     "the guardian believes a beat of the future or the past": Guard(
         "worker/guardian.py",
-        "min(sent, _now()) + self._kill_after",
-        "_now() + self._kill_after",
+        "min(sent, _now()) + kill_after",
+        "_now() + kill_after",
         GUARDIAN + "test_a_worker_whose_renewals_are_old_is_killed_although_it_beats",
     ),
     "the guardian waits for ever": Guard(

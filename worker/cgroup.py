@@ -191,12 +191,14 @@ def _bury_orphans(parent: Path) -> None:
 
 
 def _await_empty(folder: Path) -> None:
+    until = time.monotonic() + EMPTY_SECONDS
     fd = os.open(folder / "cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
     try:
         changes = select.poll()
         changes.register(fd, select.POLLPRI)
-        if b"populated 0" not in os.pread(fd, 4096, 0):
-            changes.poll(EMPTY_SECONDS * 1000)
+        # Looked at again after each change: the kernel tells of one up to 10 ms late, and so of one before the last.
+        while b"populated 0" not in os.pread(fd, 4096, 0) and time.monotonic() < until:
+            changes.poll(max(0.0, until - time.monotonic()) * 1000)
     finally:
         os.close(fd)
 

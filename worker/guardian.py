@@ -1,7 +1,7 @@
 """The worker's parent: starts it, hears its heartbeat, and ends the whole tree before the worker's lease ends.
 
 Law I10. Nothing in a worker's process tree outlives the worker's lease. So the guardian imports the standard library
-only, knows neither database nor broker, and does nothing that could make it late. It is the subreaper of the tree:
+only, knows neither settings nor servers, and does nothing that could make it late. It is the subreaper of the tree:
 whatever a command daemonizes becomes its child and dies with the worker. Where it may, it puts the worker into a
 control group, which the kernel kills as a whole.
 """
@@ -72,22 +72,21 @@ def line_report(event: str, **fields: object) -> None:
 class Guardian:
     """Runs one worker after the other until one ends by itself. To be run on the main thread of its own process.
 
-    `command` gets the heartbeat's file descriptor as one more argument. `kill_after` and `startup` are seconds. `group`
-    is where each worker is put and killed; None leaves it to its lineage.
+    `command` gets the heartbeat's file descriptor as one more argument; each beat says how long it is good for. Until
+    the first one a worker has `startup` seconds. `group` is where it is put and killed; None leaves it to its lineage.
     """
 
     def __init__(
         self,
         command: Sequence[str],
         *,
-        kill_after: float,
         startup: float = STARTUP,
         group: Cgroup | None = None,
         report: Callable[..., None] = line_report,
     ) -> None:
         self._command = tuple(command)
         self._group = group
-        self._kill_after, self._startup = kill_after, startup
+        self._startup = startup
         self._report = report
         self._wakeup = -1
         self._signals: list[int] = []
@@ -149,11 +148,11 @@ class Guardian:
                     return code
             self._forward(child.pid)
             if child.beats in ready:
-                sent = _last_beat(child.beats)
-                if sent is None:
+                sent, kill_after, ended = _last_beat(child.beats)
+                if ended:
                     poll.unregister(child.beats)  # its end was closed: the deadline or its death decides
-                elif sent > newest:
-                    newest, deadline = sent, min(sent, _now()) + self._kill_after
+                if sent > newest:
+                    newest, deadline = sent, min(sent, _now()) + kill_after
             if _now() >= deadline:
                 # The worker first: it must not see its commands die, and judge them, while its lease still lives.
                 os.kill(child.pid, signal.SIGKILL)
@@ -266,12 +265,12 @@ def _reap(pid: int) -> int | None:
             code = os.waitstatus_to_exitcode(status)
 
 
-def _last_beat(fd: int) -> float | None:
-    """Return when the newest renewal was sent (0: nothing readable after all), or None at the end of the pipe."""
-    newest, ended = 0.0, False
+def _last_beat(fd: int) -> tuple[float, float, bool]:
+    """Return when the newest renewal was sent (0: nothing readable), how long it is good for, and if the pipe ended."""
+    newest, ended = (0.0, 0.0), False
     with suppress(BlockingIOError):
         while not ended:
             data = os.read(fd, BEAT.size * 512)  # beats are written whole, so what is read is whole beats
             ended = not data
-            newest = max([newest, *(sent for (sent,) in BEAT.iter_unpack(data))])
-    return None if ended and newest == 0 else newest
+            newest = max([newest, *((sent, kill_after) for sent, kill_after in BEAT.iter_unpack(data))])
+    return *newest, ended

@@ -14,7 +14,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from executor.settings import Settings as ExecutorSettings
-from interlock.settings import KNOWN, Client
+from interlock.environment import KNOWN
+from interlock.settings import Client
 from worker.settings import Settings as WorkerSettings
 
 REPOSITORY = Path(__file__).parents[2]

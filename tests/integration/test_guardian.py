@@ -28,19 +28,20 @@ GUARDIAN = """
 import sys
 from worker.cgroup import Cgroup
 from worker.guardian import Guardian
-group = Cgroup.create() if sys.argv[4] == "cgroup" else None
-command = [sys.executable, "-c", sys.argv[1], *sys.argv[5:]]
-code = Guardian(command, kill_after=float(sys.argv[2]), startup=float(sys.argv[3]), group=group).run()
+group = Cgroup.create() if sys.argv[3] == "cgroup" else None
+command = [sys.executable, "-c", sys.argv[1], *sys.argv[4:]]
+code = Guardian(command, startup=float(sys.argv[2]), group=group).run()
 if group is not None:
     group.close()
 sys.exit(code)
 """
 BOTH = pytest.mark.parametrize("level", ["guardian", "cgroup"])
-# What each worker of these tests begins with: helpers that tell pids through files in the folder argv[1].
+# What each worker of these tests begins with: helpers that tell pids through files in the folder argv[1], and beats
+# that are good for argv[2] seconds.
 PRELUDE = """
 import os, signal, sys, time
 from worker.heartbeat import Heartbeat
-folder, heart = sys.argv[1], Heartbeat(int(sys.argv[-1]))
+folder, heart = sys.argv[1], Heartbeat(int(sys.argv[-1]), float(sys.argv[2]))
 def tell(name):
     path = f"{folder}/{name}-{os.getpid()}"
     open(path, "w").close()
@@ -96,7 +97,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Guarded]]:
     def begin(worker: str, *, kill_after: float = 60, startup: float = 60, level: str = "guardian") -> Guarded:
         if level == "cgroup":
             needs_cgroup()
-        arguments = [PRELUDE + worker, str(kill_after), str(startup), level, str(tmp_path)]
+        arguments = [PRELUDE + worker, str(startup), level, str(tmp_path), str(kill_after)]
         process = subprocess.Popen([sys.executable, "-c", GUARDIAN, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL)
         begun.append(process)
         return Guarded(process, tmp_path)
@@ -327,20 +328,21 @@ async def test_whoever_is_adopted_by_the_guardian_shows_that_a_command_left_some
 
 def test_the_guardian_imports_the_standard_library_only() -> None:
     code = (
-        "import sys; import worker.guardian\n"
+        "import sys; import worker.__main__\n"
         "own = {name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names)\n"
         "print(sorted(name for name in own if not name.startswith('__')))"
     )
     done = subprocess.run([sys.executable, "-Sc", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['worker']"
+    assert done.stdout.strip() == "['interlock', 'worker']"
 
 
 def test_a_beat_says_when_the_renewal_was_sent_and_never_blocks() -> None:
     reader, writer = os.pipe()
-    heart = Heartbeat(writer)
+    heart = Heartbeat(writer, 15)
     before = time.clock_gettime(time.CLOCK_BOOTTIME)
     assert heart.beat(time.monotonic() - 5)
-    (sent,) = BEAT.unpack(os.read(reader, 100))
+    sent, kill_after = BEAT.unpack(os.read(reader, 100))
+    assert kill_after == 15
     assert before - 5.001 <= sent <= time.clock_gettime(time.CLOCK_BOOTTIME) - 5
     while heart.beat(time.monotonic()):
         pass

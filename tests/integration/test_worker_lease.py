@@ -56,7 +56,7 @@ class Kept:
     def heard(self) -> int:
         """Return how many good renewals were told; each one's answer was followed before anybody else had a turn."""
         with suppress(BlockingIOError):
-            for (sent,) in BEAT.iter_unpack(os.read(self._beats, BEAT.size * 512)):
+            for sent, _ in BEAT.iter_unpack(os.read(self._beats, BEAT.size * 512)):
                 self.newest, self._heard = sent, self._heard + 1
         return self._heard
 
@@ -85,7 +85,7 @@ async def wired_with(world: World, renew: float) -> AsyncIterator[Kept]:
         renew=renew,
         holdings=holdings,
         finisher=finisher,
-        heartbeat=Heartbeat(writer),
+        heartbeat=Heartbeat(writer, 15),
         stop=stop,
         readiness=readiness,
         clock=lambda: datetime.now(UTC),

@@ -13,22 +13,32 @@ from interlock.adapters.declarations import Declarations
 from interlock.contract.topology import Topology
 from tests.system.deployment import Deployment
 from tests.system.gate import Gate
+from tests.system.nursery import Nursery
 from tests.system.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from interlock.local.stack import Endpoints
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Where the executors of these tests come from."""
+    with Nursery() as opened:
+        yield opened
+
+
 @pytest.fixture
-async def deployment(database_url: str, role_urls: Endpoints, prefix: str, tmp_path: Path) -> AsyncIterator[Deployment]:
+async def deployment(
+    database_url: str, role_urls: Endpoints, prefix: str, tmp_path: Path, nursery: Nursery
+) -> AsyncIterator[Deployment]:
     """An empty deployment with its topology declared; daemons are the test's to start, their end is checked."""
     async with await aio_pika.connect(role_urls.amqp_url) as broker:
         await Declarations(Topology(prefix)).declare_all(broker)
     connection = await asyncpg.connect(database_url)
-    made = Deployment(connection, replace(role_urls, database_url=database_url), prefix, tmp_path)
+    made = Deployment(connection, replace(role_urls, database_url=database_url), prefix, tmp_path, nursery)
     try:
         yield made
     finally:

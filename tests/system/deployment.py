@@ -17,6 +17,7 @@ from interlock.contract.definitions import Action
 from interlock.contract.topology import Topology
 from interlock.local.daemons import Daemon, Role
 from tests.eventually import eventually
+from tests.system.nursery import Forked
 from tests.world import fresh_id
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
     from interlock.local.stack import Endpoints
+    from tests.system.nursery import Nursery
 
 FUNCTIONS = "tests.system.actions"
 DRAIN = 45.0
@@ -37,8 +39,11 @@ EMPTY_AT_THE_END = ("slot", "in_flight", "outbox", "timer", "waiting")
 class Deployment:
     """Daemons under one prefix on one database. `endpoints` are where new daemons will find the servers."""
 
-    def __init__(self, connection: asyncpg.Connection, endpoints: Endpoints, prefix: str, logs: Path) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, endpoints: Endpoints, prefix: str, logs: Path, nursery: Nursery
+    ) -> None:
         self.connection = connection
+        self._nursery = nursery
         self.endpoints = self._servers = endpoints
         self.topology = Topology(prefix)
         self._logs = logs
@@ -69,6 +74,8 @@ class Deployment:
         number = sum(daemon.role == role for daemon in self.daemons) + 1
         given = {f"INTERLOCK_{name}": value for name, value in {"PREFIX": self.topology.prefix, **env}.items()}
         daemon = Daemon(role, f"{role}-{number}", self.endpoints, self._logs, given)
+        if role == "executor":
+            daemon.child = Forked.instead_of(daemon.child, self._nursery)
         self.daemons.append(daemon)
         return daemon
 

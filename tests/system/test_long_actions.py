@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from interlock.local.stack import Endpoints
     from tests.system.gate import Gate
+    from tests.system.nursery import Nursery
 
 # The real one is 30 minutes, looked at every minute: an action of 40 minutes is here one of 4 seconds.
 TIMEOUT_MS: Final = 3000
@@ -42,12 +43,12 @@ async def impatient(database_url: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.fixture
-async def strict_deployment(impatient: Endpoints, tmp_path: Path) -> AsyncIterator[Deployment]:
+async def strict_deployment(impatient: Endpoints, tmp_path: Path, nursery: Nursery) -> AsyncIterator[Deployment]:
     """A deployment on that broker."""
     async with await aio_pika.connect(impatient.amqp_url) as broker:
         await Declarations(Topology(PREFIX)).declare_all(broker)
     connection = await asyncpg.connect(impatient.database_url)
-    made = Deployment(connection, impatient, PREFIX, tmp_path)
+    made = Deployment(connection, impatient, PREFIX, tmp_path, nursery)
     try:
         yield made
     finally:

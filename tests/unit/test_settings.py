@@ -8,7 +8,8 @@ import pytest
 
 from executor.settings import Settings as ExecutorSettings
 from interlock.contract.errors import Misconfigured
-from interlock.settings import KNOWN, Client, Shared, Surroundings, load, surroundings
+from interlock.environment import KNOWN
+from interlock.settings import Client, Shared, Surroundings, load, surroundings
 from worker.settings import Settings as WorkerSettings
 
 if TYPE_CHECKING:
