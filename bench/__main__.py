@@ -71,6 +71,10 @@ async def measure(options: argparse.Namespace, wanted: Sequence[str]) -> Outcome
                 others = machine.Others(mine)
                 if options.report:
                     _write(outcome)  # each time, so that a run that is cut short is not lost
+        if options.add:
+            report = Outcome.from_json((FOLDER / KEPT).read_text(encoding="utf-8"))
+            report.add(outcome)
+            _write(report)
     return outcome
 
 
@@ -104,6 +108,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="also pgqueuer, taskiq, procrastinate and Celery")
     parser.add_argument("--json", action="store_true", help="one JSON object on the last line")
     parser.add_argument("--report", action="store_true", help="write docs/benchmarks/report.md and its plots")
+    parser.add_argument("--add", action="store_true", help="write these figures into the report that is there")
     parser.add_argument("--render", action="store_true", help="write the report again from the readings kept with it")
     parser.add_argument("--finished", type=int, default=10_000_000, help="P9: rows of history")
     parser.add_argument("--waiting", type=int, default=1_000_000, help="P9: executions that wait on one key")

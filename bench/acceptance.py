@@ -41,8 +41,8 @@ SELECT CASE WHEN EXISTS (SELECT 1 FROM execution WHERE id = $2) THEN (SELECT cou
 _INSERT: Final = "INSERT INTO bench_accepted SELECT * FROM unnest($1::uuid[], $2::text[])"
 
 
-async def by_message(stage: Stage, count: int) -> Reading:
-    """One executor, no worker: from the first message until every row is committed."""
+async def by_message(stage: Stage, count: int, *, executors: int = 1) -> Reading:
+    """Executors, no worker: from the first message until every row is committed."""
     bodies = requests(NOOP, count)
     last = UUID(orjson.loads(bodies[-1])[-1]["data"]["id"])
 
@@ -52,7 +52,8 @@ async def by_message(stage: Stage, count: int) -> Reading:
         looks = await until(connection, _ALL_THERE, count, last, every=0.02)
         return {"per_second": count / (time.perf_counter() - started), "looks": looks}
 
-    return await stage.measured("p5.amqp", count, work, Cast(workers=0), published=len(bodies))
+    name = "p5.amqp" if executors == 1 else "p5.two"
+    return await stage.measured(name, count, work, Cast(executors=executors, workers=0), published=len(bodies))
 
 
 async def by_library(stage: Stage, count: int) -> Reading:

@@ -79,7 +79,9 @@ async def _hand_offs(stage: Stage, sizes: Sizes) -> Reading:
 async def _acceptances(stage: Stage, sizes: Sizes) -> Reading:
     count = sizes.executions
     reading = await acceptance.floor(stage, count)
-    return reading | await acceptance.by_message(stage, count) | await acceptance.by_library(stage, count)
+    for executors in (1, 2):
+        reading |= await acceptance.by_message(stage, count, executors=executors)
+    return reading | await acceptance.by_library(stage, count)
 
 
 async def _commands(stage: Stage, sizes: Sizes) -> Reading:

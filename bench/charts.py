@@ -88,6 +88,7 @@ def _hops(readings: Readings) -> list[Bar]:
 def _acceptance(readings: Readings) -> list[Bar]:
     rows = _Rows(readings, per_second)
     rows.add("Interlock, over AMQP", "p5.amqp.per_second", target=40_000.0)
+    rows.add("Interlock, over AMQP, two executors", "p5.two.per_second")
     rows.add("Interlock, client library", "p5.library.per_second")
     rows.add("bare consumer and insert", "p5.bare.per_second", "floor")
     return rows.bars

@@ -56,6 +56,21 @@ def _spent(name: str, readings: Readings) -> str:
     return f"one execution costs {microseconds(readings[f'{name}.cpu_us'])} of CPU ({listed})"
 
 
+def acceptance_limit(readings: Readings) -> str:
+    """Say that an executor and its database take turns, and how far two of them go."""
+    told = (
+        f"{_ends_at('p5.amqp', readings)}; what was sent first is to be accepted first, so an executor judges and its "
+        "database writes in turn, each waiting for the other"
+    )
+    if not readings.has("p5.two.per_second", "p5.two.cpu_us"):
+        return told
+    rate, spent = readings["p5.two.per_second"], readings["p5.two.cpu_us"]
+    return (
+        f"{told}. Two executors make {per_second(rate)} at {microseconds(spent)} for each, which is "
+        f"{share(rate * spent / 1e6 / readings[CORES])} of all processors, without the sender"
+    )
+
+
 def command_limit(readings: Readings) -> str:
     """Say what starting a program leaves for everything else."""
     bare = readings[CORES] * 1e6 / readings["p6.bare.per_second"]

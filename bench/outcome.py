@@ -40,6 +40,14 @@ class Outcome:
             }
         )
 
+    def add(self, other: Outcome) -> None:
+        """Take over the figures of another run; what it says of the machine stays its own, but for its date."""
+        taken = {name: values for name, values in other.readings.rounds.items() if not name.startswith("machine.")}
+        self.readings = Readings({**self.readings.rounds, **taken})
+        self.peers |= other.peers
+        figures = dict.fromkeys(name.partition(".")[0].upper() for name in taken)
+        self.settings[", ".join(figures)] = f"measured by themselves on {other.date}"
+
     @classmethod
     def from_json(cls, text: str) -> Outcome:
         """Read what `to_json` wrote; medians are computed again."""

@@ -26,6 +26,7 @@ COSTS: Final = {
     "p4.limit1": "P4: limit 1, two executors",
     "p4.limit10": "P4: limit 10, two executors",
     "p5.amqp": "P5: accepted from messages, no worker",
+    "p5.two": "P5: accepted from messages by two executors, no worker",
     "p5.library": "P5: accepted by the library, no daemon",
     "p6": "P6: commands",
     "p7": "P7: no-ops as the partitions of one batch",
@@ -47,6 +48,7 @@ RANGES: Final = {
     "p4.limit1.share": "P4 limit 1, share",
     "p4.limit10.share": "P4 limit 10, share",
     "p5.amqp.per_second": "P5 messages",
+    "p5.two.per_second": "P5 messages, two executors",
     "p5.library.per_second": "P5 library",
     "p6.per_second": "P6",
     "p7.read_p50_ms": "P7 reading of progress, ms",
@@ -194,7 +196,7 @@ def _missing(readings: Readings) -> list[str]:
     """Say what this run did not measure, and why."""
     lines = ["- **P5** by lists over HTTP needs an API, which does not exist yet."]
     if "p9.finished.large" not in readings:
-        lines.append("- **P9** takes long: `./dev bench --only P9`.")
+        lines.append("- **P9** takes long: `./dev bench --only P9 --add`.")
     if "p10-hour.minutes" not in readings:
-        lines.append("- The flat hour of **P10** takes an hour: `./dev bench --only P10-hour`.")
+        lines.append("- The flat hour of **P10** takes an hour: `./dev bench --only P10-hour --add`.")
     return ["## Not measured", "\n".join(lines)]

@@ -52,6 +52,29 @@ def outcome(measured: Reading, peers: dict[str, Peer] | None = None) -> Outcome:
     return Outcome(date="2026-01-01", facts=facts, settings={}, readings=readings(measured), peers=peers or {})
 
 
+def test_figures_that_are_measured_by_themselves_are_added_with_their_date_and_without_their_machine() -> None:
+    report = outcome({CORES: 2.0, "p1.per_second": 8000.0, "p9.finished.small": 1.0})
+    later = outcome({CORES: 64.0, OTHERS: 0.5, "p9.finished.small": 2.0, "p9.finished.large": 3.0})
+    later.date = "2026-02-02"
+    report.add(later)
+    assert report.readings.rounds == {
+        CORES: [2.0],
+        "p1.per_second": [8000.0],
+        "p9.finished.small": [2.0],
+        "p9.finished.large": [3.0],
+    }
+    assert report.date == "2026-01-01"
+    assert report.settings == {"P9": "measured by themselves on 2026-02-02"}
+
+
+def test_the_limit_of_acceptance_tells_what_two_executors_make() -> None:
+    one = {"p5.amqp.per_second": 20_000.0, "p5.amqp.cpu_us": 40.0, "p5.bare.per_second": 90_000.0}
+    two = {"p5.two.per_second": 32_000.0, "p5.two.cpu_us": 50.0}
+    found = verdicts(readings({CORES: 2.0, **one, **two}))
+    assert [(each.found, each.met) for each in found] == [("20,000/s", False), ("160 %", None)]
+    assert found[0].limits.endswith("32,000/s at 50 µs for each, which is 80 % of all processors, without the sender")
+
+
 def test_a_target_is_judged_only_when_all_that_it_needs_was_measured() -> None:
     assert verdicts(readings({CORES: 2.0})) == []
     found = {(each.figure, each.found): each.met for each in verdicts(readings(MEASURED))}
