@@ -1082,6 +1082,12 @@ GUARDS = {
         "",
         BATCHES + "test_an_open_batch_ends_only_when_it_is_sealed",
     ),
+    "a line that is cut in the handshake is a bug": Guard(
+        "interlock/adapters/subscription.py",
+        "except StopAsyncIteration as error:",
+        "except StopIteration as error:",
+        "tests/unit/test_broker_errors.py::test_a_line_that_is_cut_before_the_brokers_first_word_was_lost",
+    ),
     "what a command left is not looked for": Guard(
         "worker/runners/process.py",
         "if self.is_over() and not lineage.has_orphans():",

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def broker_errors() -> Iterator[None]:
     """Map to Transient what the library raises when a connection dies under a call; what a message did wrong passes.
 
-    It has many words for that: its own errors, the socket's, RuntimeError, a bare Exception, and a CancelledError
-    that nobody asked for.
+    It has many words for that: its own errors, the socket's, RuntimeError, a bare Exception, a CancelledError that
+    nobody asked for, and StopAsyncIteration where the line is cut before the broker's first word.
     """
     try:
         yield
@@ -38,6 +38,8 @@ def broker_errors() -> Iterator[None]:
         raise
     except (AMQPError, OSError, TimeoutError, RuntimeError, asyncio.InvalidStateError) as error:
         raise Transient(str(error) or type(error).__name__) from error
+    except StopAsyncIteration as error:
+        raise Transient("the connection was closed before the broker's first word") from error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():

@@ -116,7 +116,7 @@ class Deployment:
         for daemon in self._ended:
             daemon.kill()
         told = [line for daemon in self.daemons for line in self.lines(daemon) if line["level"] in LOUD]
-        assert [line for line in told if line["level"] == "critical"] == []
+        assert [line for line in told if line["level"] == "critical"] == [], told
         assert gone == [], told
         assert set(codes.values()) <= {0}, (codes, told)
 
