@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +29,13 @@ NOTHING: Final = "tests.system.actions:nothing"
 SLOW: Final = 4
 LONGEST_SECONDS: Final = 10.0
 """From asking to the end of a whole round. A lease that has to run out takes 25, a stranded dispatch 60."""
+
+
+JUST_BEGUN: Final = """
+SELECT EXISTS (SELECT 1 FROM execution e JOIN worker w ON w.id = e.worker_id
+               WHERE e.action = 'slow' AND e.status = 'running' AND e.started_at > now() - interval '0.5 s'
+                 AND w.pid = ANY($1::int[]))
+"""
 
 
 async def interlock(deployment: Deployment, *words: str) -> asyncio.subprocess.Process:
@@ -101,8 +109,15 @@ async def test_a_drained_worker_has_time_for_its_last_words_as_its_lease_is_rene
     assert await deployment.connection.fetchval("SELECT count(*) FROM worker WHERE ended_at IS NULL") == 0
 
 
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 async def replace(deployment: Deployment, old: Daemon) -> None:
-    """Do what an upgrade does, in the middle of work: let one drain and end, then start its successor."""
+    """Do what an upgrade does, in the middle of work: let one drain and end, then start its successor.
+
+    A worker has begun what outlasts its drain. A message of several is claimed by one worker, not always by the same.
+    """
     # By a connection of its own: whoever asks for work meanwhile looks through the deployment's.
     async with opened(deployment.endpoints.database_url) as world:
 
@@ -110,7 +125,10 @@ async def replace(deployment: Deployment, old: Daemon) -> None:
             running = "SELECT count(*) FROM execution WHERE action = 'slow' AND status = 'running'"
             return bool(await world.tx.fetchval(running) == SLOW)
 
-        await eventually(all_slow_ones_run)
+        async def it_has_just_begun_a_slow_one() -> bool:
+            return bool(await world.tx.fetchval(JUST_BEGUN, children(old.pid)))
+
+        await eventually(all_slow_ones_run if old.role == "executor" else it_has_just_begun_a_slow_one, timeout=30)
     assert await deployment.stop(old) == 0
     await (deployment.executor() if old.role == "executor" else deployment.worker(DRAIN="0.2"))
 
@@ -119,7 +137,7 @@ async def replace(deployment: Deployment, old: Daemon) -> None:
 async def test_replacing_every_daemon_under_load_loses_nothing_and_delays_nothing(deployment: Deployment) -> None:
     await deployment.register("quick", function=NOTHING, limit=5)
     # Longer than the drain: whoever drains hands some of it back.
-    await deployment.register("slow", command=["sleep", "1.5"], grace="1s", retry={"max_attempts": 1})
+    await deployment.register("slow", command=["sleep", "2"], grace="1s", retry={"max_attempts": 1})
     completed = await deployment.subscribe("completions")
     executors = await deployment.executors()
     workers = await asyncio.gather(deployment.worker(DRAIN="0.2"), deployment.worker(DRAIN="0.2"))
