@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import orjson
+
 from bench.readings import percentile
 from bench.stage import NOOP, Cast
 from interlock.client import Client
@@ -29,6 +31,7 @@ NAME: Final = "p7"
 LOOK_SECONDS: Final = 0.1
 BEHIND_SECONDS: Final = 1.0
 """Between two single runs."""
+_SERVED: Final = "EXPLAIN (ANALYZE, FORMAT JSON) SELECT * FROM batch_state($1)"
 _PLANNED: Final = """
 SELECT extract(epoch FROM b.planned_at - e.requested_at)::float8
 FROM batch b JOIN execution e ON e.id = b.execution_id WHERE e.id = $1
@@ -45,9 +48,13 @@ class Unfinished(InterlockError):
 
 @dataclass(slots=True)
 class _Seen:
-    """What was met on the way: how long each reading took, a bare `SELECT 1` beside it, the runs behind the batch."""
+    """What was met on the way, in milliseconds: how long each reading took, and what of it the database needs.
+
+    And a bare `SELECT 1` beside it, and the runs behind the batch.
+    """
 
     reads: list[float] = field(default_factory=list)
+    served: list[float] = field(default_factory=list)
     selects: list[float] = field(default_factory=list)
     behind: list[UUID] = field(default_factory=list)
 
@@ -62,18 +69,18 @@ async def large_batch(stage: Stage, count: int) -> Reading:
             made.append(await _start(client, NOOP, count))
             seen = await _watch(client, connection, made[0], count)
             elapsed = time.perf_counter() - started
-        reads = [1000 * seconds for seconds in seen.reads]
-        selects = [1000 * seconds for seconds in seen.selects]
         return {
             "per_second": count / elapsed,
             "partitions": count,
             "planned_seconds": await connection.fetchval(_PLANNED, made[0]),
-            "read_p50_ms": percentile(reads, 0.5),
-            "read_max_ms": max(reads),
-            "select_p50_ms": percentile(selects, 0.5),
-            "select_max_ms": max(selects),
+            "read_p50_ms": percentile(seen.reads, 0.5),
+            "read_p95_ms": percentile(seen.reads, 0.95),
+            "read_max_ms": max(seen.reads),
+            "served_p50_ms": percentile(seen.served, 0.5),
+            "select_p50_ms": percentile(seen.selects, 0.5),
+            "select_max_ms": max(seen.selects),
             "behind_seconds": await connection.fetchval(_WAITED, seen.behind),
-            "looks": len(reads) + len(seen.behind),
+            "looks": 2 * len(seen.reads) + len(seen.behind),
         }
 
     return await stage.measured(NAME, count, work, Cast())
@@ -100,8 +107,10 @@ async def _watch(client: Client, connection: asyncpg.Connection, batch: UUID, co
         state = await client.batches.get(batch)
         answered = time.perf_counter()
         await connection.fetchval("SELECT 1")
-        seen.reads.append(answered - asked)
-        seen.selects.append(time.perf_counter() - answered)
+        seen.reads.append(1000 * (answered - asked))
+        seen.selects.append(1000 * (time.perf_counter() - answered))
+        (told,) = orjson.loads(await connection.fetchval(_SERVED, batch))
+        seen.served.append(told["Execution Time"])
         if state.status in TERMINAL:
             break
         if state.waiting and asked >= due:

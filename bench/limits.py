@@ -109,6 +109,20 @@ def latency_limit(readings: Readings) -> str:
     return "; ".join(told) or "the floor was not measured in this run"
 
 
+def reading_limit(readings: Readings) -> str:
+    """Say what a reading of a batch's progress needs, and what it waits for."""
+    told = _spent("p7", readings)
+    busy = readings["p7.per_second"] * readings["p7.cpu_us"] / 1e6 / readings[CORES]
+    told = f"{told}, so the batch keeps {share(busy)} of all processors busy, and a reading waits for one of them"
+    if not readings.has("p7.served_p50_ms", "p7.read_p95_ms"):
+        return told
+    return (
+        f"{told}: in the database itself it takes {milliseconds(readings['p7.served_p50_ms'])} in the median, as the "
+        f"client sees it {milliseconds(readings['p7.read_p50_ms'])}, and {milliseconds(readings['p7.read_p95_ms'])} or "
+        "less in 19 of 20 cases"
+    )
+
+
 def hand_off_limit(limit: int) -> Text:
     """Say what is left of the ideal when nothing is done but what cannot be left out."""
     name = f"p4.limit{limit}"

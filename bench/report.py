@@ -52,6 +52,7 @@ RANGES: Final = {
     "p5.library.per_second": "P5 library",
     "p6.per_second": "P6",
     "p7.read_p50_ms": "P7 reading of progress, ms",
+    "p7.served_p50_ms": "P7 the same in the database, ms",
     "p7.select_p50_ms": "P7 `SELECT 1` beside it, ms",
     "f1.per_second": "F1",
     "f2.per_second": "F2",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bench.limits import acceptance_limit, busy_limit, command_limit, hand_off_limit, latency_limit
+from bench.limits import acceptance_limit, busy_limit, command_limit, hand_off_limit, latency_limit, reading_limit
 from bench.wording import count, megabytes, microseconds, milliseconds, per_second, plain, seconds, share, times
 
 if TYPE_CHECKING:
@@ -171,7 +171,17 @@ def _beside_a_select(readings: Readings) -> str:
     return "" if most is None else f"; a `SELECT 1` beside it took up to {milliseconds(most)}"
 
 
-def _batch(what: str, measure: str, at_most: float, shown: Callable[[float], str], beside: Text = lambda _: "") -> Rule:
+BATCH_LIMIT: Final = busy_limit("p7")
+
+
+def _batch(
+    what: str,
+    measure: str,
+    at_most: float,
+    shown: Callable[[float], str],
+    beside: Text = lambda _: "",
+    limits: Text = BATCH_LIMIT,
+) -> Rule:
     name = f"p7.{measure}"
     return Rule(
         figure="P7",
@@ -180,7 +190,7 @@ def _batch(what: str, measure: str, at_most: float, shown: Callable[[float], str
         value=lambda r: r[name],
         shown=shown,
         absolutes=lambda r: f"{count(r['p7.partitions'])} partitions at {per_second(r['p7.per_second'])}{beside(r)}",
-        limits=busy_limit("p7"),
+        limits=limits,
         at_most=at_most,
     )
 
@@ -272,7 +282,8 @@ RULES: Final[tuple[Rule, ...]] = (
         at_least=0.6,
     ),
     _batch("planning of a batch", "planned_seconds", 90.0, seconds),
-    _batch("the slowest reading of its progress", "read_max_ms", 5.0, milliseconds, _beside_a_select),
+    _batch("a reading of its progress, in the median", "read_p50_ms", 5.0, milliseconds),
+    _batch("the slowest reading of its progress", "read_max_ms", 5.0, milliseconds, _beside_a_select, reading_limit),
     _batch("updates of its row, of its partitions", "batch_updates", 0.02, share),
     _batch("peak memory of the executor", "rss_mb.executor", 150.0, megabytes),
     _batch("peak memory of the worker", "rss_mb.worker", 150.0, megabytes),

@@ -30,8 +30,6 @@ SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "max_connections": "200",
-    "shared_buffers": "64MB",
-    "max_wal_size": "256MB",
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",

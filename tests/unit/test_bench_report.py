@@ -67,6 +67,19 @@ def test_figures_that_are_measured_by_themselves_are_added_with_their_date_and_w
     assert report.settings == {"P9": "measured by themselves on 2026-02-02"}
 
 
+def test_the_limit_of_a_reading_is_what_it_waits_for() -> None:
+    batch = {"p7.partitions": 1000.0, "p7.per_second": 5000.0, "p7.cpu_us": 300.0, "p7.read_max_ms": 30.0}
+    seen = {"p7.read_p50_ms": 2.0, "p7.read_p95_ms": 7.0, "p7.served_p50_ms": 0.4}
+    found = {each.what: each for each in verdicts(readings({CORES: 2.0, **batch, **seen}))}
+    assert found["a reading of its progress, in the median"].met
+    slowest = found["the slowest reading of its progress"]
+    assert not slowest.met
+    assert "75 % of all processors busy" in slowest.limits
+    assert slowest.limits.endswith(
+        "0.4 ms in the median, as the client sees it 2.0 ms, and 7.0 ms or less in 19 of 20 cases"
+    )
+
+
 def test_the_limit_of_acceptance_tells_what_two_executors_make() -> None:
     one = {"p5.amqp.per_second": 20_000.0, "p5.amqp.cpu_us": 40.0, "p5.bare.per_second": 90_000.0}
     two = {"p5.two.per_second": 32_000.0, "p5.two.cpu_us": 50.0}
