@@ -61,6 +61,8 @@ class Session:
         self._log = get_logger("amqp")
         self._links: list[AbstractConnection] = []
         self._exchanges: dict[str, AbstractExchange] = {}
+        # One for all looks: the library keeps something of each channel of a connection, closed or not.
+        self._inspecting: AbstractChannel | None = None
         self._pools: set[str] = set()  # pool queues this connection has seen; a cache of the broker, never of the truth
         self._broken = asyncio.Event()
         self._reason = ""
@@ -215,14 +217,13 @@ class Session:
     async def _count_consumers(self) -> None:
         try:
             with broker_errors():
-                async with self._links[1].channel() as channel:
-                    for subscription, _ in self._subscriptions:
-                        if subscription.consuming and not subscription.queue.exclusive:
-                            queue = await channel.declare_queue(
-                                subscription.queue.name, passive=True, timeout=CONNECT_SECONDS
-                            )
-                            if queue.declaration_result.consumer_count == 0:
-                                self.distrust(f"nobody consumes {subscription.queue.name}")
+                for subscription, _ in self._subscriptions:
+                    if subscription.consuming and not subscription.queue.exclusive and self._inspecting is not None:
+                        queue = await self._inspecting.declare_queue(
+                            subscription.queue.name, passive=True, timeout=CONNECT_SECONDS
+                        )
+                        if queue.declaration_result.consumer_count == 0:
+                            self.distrust(f"nobody consumes {subscription.queue.name}")
         except Transient as error:
             self.distrust(f"a queue cannot be inspected: {error}")
 
@@ -240,6 +241,7 @@ class Session:
                 await self._declarations.declare_queue(consuming, subscription.queue, binding)
         channel = await publishing.channel(publisher_confirms=True, on_return_raises=True)
         channel.close_callbacks.add(self._on_close)
+        self._inspecting = await consuming.channel(publisher_confirms=False)
         for subscription, _ in self._subscriptions:
             await subscription.attach(await self._consumer_channel(consuming))
         prefix = len(self._topology.prefix) + 1
