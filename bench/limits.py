@@ -39,6 +39,19 @@ def busy_limit(name: str) -> Text:
     return text
 
 
+def peer_limit(peer: str, at_least: float) -> Text:
+    """Say of P1 against a peer what is asked of it, in terms of the bare batching floor, and what one costs."""
+
+    def text(readings: Readings) -> str:
+        told = busy_limit("p1")(readings)
+        if "f2.per_second" not in readings:
+            return told
+        asked = at_least * readings[f"peer.{peer}.per_second"]
+        return f"{told}. What is asked for, {per_second(asked)}, is {share(asked / readings['f2.per_second'])} of that"
+
+    return text
+
+
 def _ends_at(name: str, readings: Readings) -> str:
     """Say where the processors end, and where the busiest of our processes does, which has one thread."""
     cores = readings[CORES]

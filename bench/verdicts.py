@@ -8,7 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bench.limits import acceptance_limit, busy_limit, command_limit, hand_off_limit, latency_limit, reading_limit
+from bench.limits import (
+    acceptance_limit,
+    busy_limit,
+    command_limit,
+    hand_off_limit,
+    latency_limit,
+    peer_limit,
+    reading_limit,
+)
 from bench.wording import count, megabytes, microseconds, milliseconds, per_second, plain, seconds, share, times
 
 if TYPE_CHECKING:
@@ -81,7 +89,7 @@ def against_peer(name: str, peer: str, at_least: float) -> Rule:
         value=lambda r: r.ratio("p1.per_second", other),
         shown=times,
         absolutes=lambda r: f"{per_second(r['p1.per_second'])}; {peer} {per_second(r[other])}",
-        limits=busy_limit("p1"),
+        limits=peer_limit(name, at_least),
         at_least=at_least,
     )
 

@@ -67,6 +67,11 @@ def test_figures_that_are_measured_by_themselves_are_added_with_their_date_and_w
     assert report.settings == {"P9": "measured by themselves on 2026-02-02"}
 
 
+def test_the_limit_against_a_peer_says_what_share_of_the_bare_floor_is_asked_for() -> None:
+    found = {each.what: each.limits for each in verdicts(readings(MEASURED))}
+    assert found["no-ops per second, over pgqueuer"].endswith("What is asked for, 14,000/s, is 88 % of that")
+
+
 def test_the_limit_of_a_reading_is_what_it_waits_for() -> None:
     batch = {"p7.partitions": 1000.0, "p7.per_second": 5000.0, "p7.cpu_us": 300.0, "p7.read_max_ms": 30.0}
     seen = {"p7.read_p50_ms": 2.0, "p7.read_p95_ms": 7.0, "p7.served_p50_ms": 0.4}
