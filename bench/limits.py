@@ -44,8 +44,8 @@ def peer_limit(peer: str, at_least: float) -> Text:
 
     def text(readings: Readings) -> str:
         told = busy_limit("p1")(readings)
-        if "f2.per_second" not in readings:
-            return told
+        if not readings.has("f2.per_second", "f2.cpu_us"):
+            return told  # which has not said then what "that" is
         asked = at_least * readings[f"peer.{peer}.per_second"]
         return f"{told}. What is asked for, {per_second(asked)}, is {share(asked / readings['f2.per_second'])} of that"
 

@@ -54,11 +54,10 @@ class Given(NamedTuple):
 
 def read(config: Path | None = None, environ: Mapping[str, str] | None = None) -> Given:
     """Read the environment and, below it, the file `config` (what systemd calls an EnvironmentFile)."""
+    given = os.environ if environ is None else environ
     problems: list[str] = []
     filed = _read_file(config, problems) if config else {}
-    ours = {
-        name: value for name, value in (os.environ if environ is None else environ).items() if name.startswith(PREFIX)
-    }
+    ours = {name: value for name, value in given.items() if name.startswith(PREFIX)}
     for origin, names in (("the environment", ours), (str(config), filed)):
         problems += [_unknown(name, origin) for name in names if name not in KNOWN]
     values = _with_secrets_from_files(filed, problems) | _with_secrets_from_files(ours, problems)

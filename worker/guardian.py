@@ -272,5 +272,5 @@ def _last_beat(fd: int) -> tuple[float, float, bool]:
         while not ended:
             data = os.read(fd, BEAT.size * 512)  # beats are written whole, so what is read is whole beats
             ended = not data
-            newest = max([newest, *((sent, kill_after) for sent, kill_after in BEAT.iter_unpack(data))])
+            newest = max([newest, *BEAT.iter_unpack(data)])
     return *newest, ended

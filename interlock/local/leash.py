@@ -22,6 +22,14 @@ def become_user(name: str) -> None:
     os.setuid(entry.pw_uid)
 
 
+def die_with(parent: int, number: int) -> None:
+    """Be sent this signal when `parent` dies; end at once where it has died before that could be asked for."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(143)
+
+
 def main(argv: list[str]) -> None:
     """Run `leash.py PARENT SIGNAL USER COMMAND…`; USER is empty to stay who we are, COMMAND starts with a path."""
     parent, signal_number, user, *command = argv
@@ -29,11 +37,7 @@ def main(argv: list[str]) -> None:
     # A change of user clears the parent-death signal, hence the order.
     if user:
         become_user(user)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
-    # The parent may have died before the signal was asked for.
-    if os.getppid() != int(parent):
-        sys.exit(143)
+    die_with(int(parent), int(signal_number))
     try:
         os.execv(command[0], command)  # noqa: S606 - no shell is wanted
     except OSError as error:

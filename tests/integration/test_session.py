@@ -37,7 +37,7 @@ async def nothing(_event: events.Event) -> None:
 async def test_looking_after_itself_leaves_nothing_in_memory(
     amqp_url: str, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(amqp, "CANARY_SECONDS", 0.01)
+    monkeypatch.setattr(amqp, "CANARY_SECONDS", 0.01)  # a period, no code: what takes minutes is seen in one second
     topology = Topology(prefix)
     session = Session(amqp_url, topology, "test", Readiness())
     session.subscribe(topology.status_queue)

@@ -6,7 +6,6 @@ them. The command that operators start is run by the demonstrations, the trials 
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -18,12 +17,12 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from interlock.local.children import Child, leashed
+from interlock.local.leash import die_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-PR_SET_PDEATHSIG: Final = 1
 LARGEST: Final = 1 << 17
 """Bytes of the largest message: whole messages go both ways, each a JSON object."""
 
@@ -151,9 +150,7 @@ class Forker:
 def _become(wanted: Mapping[str, Any], parent: int) -> None:
     """Be what `Child` starts: its session, its output, its environment, and an end with its parent."""
     os.setsid()
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with(parent, signal.SIGKILL)
     out = os.open(wanted["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (out, 1), (out, 2)):

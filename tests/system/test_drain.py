@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import sys
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ from interlock.client import Client
 from tests.eventually import eventually
 from tests.system.deployment import Deployment, ids_of
 from tests.world import opened
+from worker import lineage
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -109,10 +109,6 @@ async def test_a_drained_worker_has_time_for_its_last_words_as_its_lease_is_rene
     assert await deployment.connection.fetchval("SELECT count(*) FROM worker WHERE ended_at IS NULL") == 0
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
 async def replace(deployment: Deployment, old: Daemon) -> None:
     """Do what an upgrade does, in the middle of work: let one drain and end, then start its successor.
 
@@ -126,7 +122,8 @@ async def replace(deployment: Deployment, old: Daemon) -> None:
             return bool(await world.tx.fetchval(running) == SLOW)
 
         async def it_has_just_begun_a_slow_one() -> bool:
-            return bool(await world.tx.fetchval(JUST_BEGUN, children(old.pid)))
+            tree = lineage.descendants(old.pid, lineage.processes())
+            return bool(await world.tx.fetchval(JUST_BEGUN, [one.pid for one in tree]))
 
         await eventually(all_slow_ones_run if old.role == "executor" else it_has_just_begun_a_slow_one, timeout=30)
     assert await deployment.stop(old) == 0
