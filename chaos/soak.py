@@ -47,7 +47,7 @@ LONGEST_PAUSE: Final = 5.0
 """Seconds between two samples; shorter in a short soak, which would have too few."""
 SAMPLES: Final = 60
 PAUSE: Final = 0.5
-CONNECTIONS: Final = {"interlock-executor": 9, "interlock-worker": 6, "interlock-lease": 1}
+CONNECTIONS: Final = {"interlock-executor": 10, "interlock-worker": 6, "interlock-lease": 1}
 """How many connections each process of a kind may have, by the name they tell PostgreSQL."""
 
 

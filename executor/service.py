@@ -9,7 +9,7 @@ from uuid import uuid4
 from executor.consumers import Consumer
 from executor.handlers.cancel_requested import CancelRequested
 from executor.handlers.completed import CompletionListener
-from executor.handlers.requested import Requested
+from executor.handlers.requested import Judged, Requested
 from executor.handlers.status_changed import ExecutionManager
 from executor.loops.periodic import Context, every
 from executor.loops.reaper import Reaper
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from interlock.adapters.lifecycle import Stop
     from interlock.contract.topology import Queue
 
-CONNECTIONS = 9
+CONNECTIONS = 10
 HOUR_SECONDS = 3_600.0
 DAY_SECONDS = 86_400.0
 
@@ -95,7 +95,8 @@ class Service:
             )
             with starting():
                 await partitions(context)
-            lives = [*self._lives(relay), *(consumer.run() for consumer in consumers), *self._loops(context)]
+            consuming = (life for consumer in consumers for life in consumer.lives())
+            lives = [*self._lives(relay), *consuming, *self._loops(context)]
             work = [tasks.create_task(life) for life in lives]
             self._log.info("ready")
             self._notify.ready()
@@ -124,11 +125,8 @@ class Service:
         actor, metrics, topology = self._actor, self._metrics, self._topology
         requested = Requested(actor=actor, queue=topology.requests_queue.name, catalog=self._catalog, metrics=metrics)
         manager = ExecutionManager(actor=actor, catalog=self._catalog, metrics=metrics)
-        wanted: tuple[tuple[Queue, dict[type[events.Event], Any]], ...] = (
-            (
-                topology.requests_queue,
-                {events.Requested: requested, events.CancelRequested: CancelRequested(actor=actor)},
-            ),
+        wanted: tuple[tuple[Queue, dict[type[Any], Any]], ...] = (
+            (topology.requests_queue, {Judged: requested, events.CancelRequested: CancelRequested(actor=actor)}),
             (topology.status_queue, {events.StatusChanged: manager}),
             (topology.completed_queue, {events.Completed: CompletionListener(actor=actor, metrics=metrics)}),
             (topology.dead_queue, {}),
@@ -142,7 +140,7 @@ class Service:
                 actor=actor,
                 metrics=metrics,
                 readiness=self._readiness,
-                stray_reason="dead_letter" if queue == topology.dead_queue else "wrong_queue",
+                prepare={events.Requested: requested.judge} if queue == topology.requests_queue else None,
             )
             for queue, handlers in wanted
         ]

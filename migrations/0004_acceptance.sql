@@ -48,8 +48,9 @@ BEGIN
 END $$;
 
 -- Acceptance: the row is committed. Parallel arrays, one element per request; p_error holds a refusal as JSON.
--- A known id or a held idempotency key is skipped and not returned: the caller compares and answers. Null where no request
--- has any: p_key; p_batch, the definition of a batch; p_parent, p_child_key and p_epoch, which a child has.
+-- A known id or a held idempotency key is skipped and not returned: the caller compares and answers. What no request has is
+-- null instead of an array of nulls: times, p_error, p_key; p_batch, the definition of a batch; p_parent, p_child_key and
+-- p_epoch, which a child has.
 CREATE FUNCTION accept(p_id uuid[], p_action text[], p_version int[], p_pool text[], p_priority int[], p_lane bigint[],
                        p_params text[], p_hash bytea[], p_tags text[], p_not_before timestamptz[],
                        p_deadline timestamptz[], p_queue_timeout float8[], p_total_timeout float8[], p_error text[],
@@ -200,8 +201,7 @@ BEGIN
         own := own || start_batches(accepted, p_actor);
     END IF;
     messages := own;
-    IF cardinality(array_remove(p_not_before, NULL)) + cardinality(array_remove(p_deadline, NULL))
-       + cardinality(array_remove(p_queue_timeout, NULL)) + cardinality(array_remove(p_total_timeout, NULL)) > 0 THEN
+    IF coalesce(p_not_before, p_deadline) IS NOT NULL OR coalesce(p_queue_timeout, p_total_timeout) IS NOT NULL THEN
         INSERT INTO timer (execution_id, kind, due)
         SELECT u.id, t.kind, t.due
         FROM unnest(p_id, statuses, p_not_before, p_deadline, p_queue_timeout, p_total_timeout)

@@ -201,8 +201,7 @@ BEGIN
     END IF;
     SELECT a.accepted, a.messages, a.more INTO added, messages, more
     FROM accept(p_id, p_action, p_version, p_pool, p_priority, p_lane, p_params, p_hash,
-                array_fill('[]'::text, ARRAY[n]), array_fill(NULL::timestamptz, ARRAY[n]),
-                array_fill(NULL::timestamptz, ARRAY[n]), p_queue_timeout, p_total_timeout, p_error, NULL, NULL,
+                array_fill('[]'::text, ARRAY[n]), NULL, NULL, p_queue_timeout, p_total_timeout, p_error, NULL, NULL,
                 array_fill(p_batch, ARRAY[n]), p_child_key, array_fill(batch_epoch, ARRAY[n]), p_actor) a;
     PERFORM leave_to_relays(ARRAY(SELECT m.id FROM unnest(messages) m));
     INSERT INTO batch_lane (execution_id, lane_id)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 # Where most of the tests are.
 DEADLINES = "tests/integration/test_deadlines.py::"
+CONSUMERS = "tests/integration/test_consumers.py::"
 EVENTS = "tests/integration/test_events_from_sql.py::"
 FORCED = "tests/integration/test_forced_cancel.py::"
 FENCES = "tests/integration/test_worker_fences.py::"
@@ -727,33 +728,36 @@ GUARDS = {
     ),
     "a request is acknowledged before it is handled": Guard(
         "executor/consumers.py",
-        '            await reached("taken", self._flow)\n'
-        "            for kind, handler in self._handlers.items():\n"
-        "                batch = [event for event in found if type(event) is kind]\n"
-        "                if batch:\n"
-        "                    await self._persistently(handler, batch)\n"
-        "            strays = [event for event in found if type(event) not in self._handlers]\n"
-        "            if strays or unusable:\n"
-        "                await self._persistently(self._park_only, [*strays, *unusable])\n"
-        '            await reached("offered", self._flow)\n'
-        "            await self._subscription.ack(last)\n",
-        "            await self._subscription.ack(last)\n"
-        '            await reached("taken", self._flow)\n'
-        "            for kind, handler in self._handlers.items():\n"
-        "                batch = [event for event in found if type(event) is kind]\n"
-        "                if batch:\n"
-        "                    await self._persistently(handler, batch)\n"
-        "            strays = [event for event in found if type(event) not in self._handlers]\n"
-        "            if strays or unusable:\n"
-        "                await self._persistently(self._park_only, [*strays, *unusable])\n"
-        '            await reached("offered", self._flow)\n',
-        RELAY + "test_a_request_is_acknowledged_when_it_is_handled_and_not_before",
+        '            await reached("taken", self._flow)\n',
+        '            await self._subscription.ack(flush.last)\n            await reached("taken", self._flow)\n',
+        CONSUMERS + "test_a_request_is_acknowledged_when_it_is_handled_and_not_before",
     ),
     "what failed in passing is given up": Guard(
         "executor/consumers.py",
         "                if tries < QUICK_RETRIES:\n                    continue\n",
-        "                if tries < QUICK_RETRIES:\n                    return\n",
-        RELAY + "test_a_request_is_acknowledged_when_it_is_handled_and_not_before",
+        "                if tries < QUICK_RETRIES:\n                    return []\n",
+        CONSUMERS + "test_a_request_is_acknowledged_when_it_is_handled_and_not_before",
+    ),
+    "what failed in passing while it was prepared is given up": Guard(
+        "executor/consumers.py",
+        "                    prepared = await self._persistently(work)\n",
+        "                    try:\n"
+        "                        prepared = await work()\n"
+        "                    except Transient:\n"
+        "                        prepared = []\n",
+        CONSUMERS + "test_what_cannot_be_prepared_in_passing_is_prepared_again",
+    ),
+    "flushes are read ahead without a bound": Guard(
+        "executor/consumers.py",
+        "            await self._ahead.join()\n",
+        "",
+        CONSUMERS + "test_one_flush_is_prepared_while_another_is_handled_and_both_are_handled_in_turn",
+    ),
+    "one bad event takes along those that are prepared with it": Guard(
+        "executor/consumers.py",
+        "            if len(batch) == 1:\n",
+        "            if batch:\n",
+        CONSUMERS + "test_what_cannot_be_prepared_is_parked_alone_and_the_rest_is_handled",
     ),
     "what nobody takes is deleted": Guard(
         "interlock/adapters/outbox.py",

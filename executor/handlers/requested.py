@@ -6,22 +6,33 @@ Law 1. The row is the truth; a message is a hint. This message is the one carrie
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from executor.handlers.outgoing import Outgoing
 from executor.store import Parked
-from interlock.acceptance.store import accept
+from interlock.acceptance.store import accept_judged, judge_all
 from interlock.adapters.logs import get_logger
 from interlock.contract import events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from interlock.acceptance.candidates import Candidate
     from interlock.acceptance.catalog import Catalog
     from interlock.acceptance.store import Answer
     from interlock.adapters.postgres import Tx
     from interlock.adapters.telemetry import Metrics
+    from interlock.contract.errors import Malformed
+
+
+@dataclass(slots=True, kw_only=True)  # not frozen, as Candidate
+class Judged:
+    """One request as it came, and what it would become."""
+
+    event: events.Requested
+    candidate: Candidate | Malformed
 
 
 class Requested:
@@ -34,11 +45,16 @@ class Requested:
         self._metrics = metrics
         self._log = get_logger("acceptance")
 
-    async def __call__(self, tx: Tx, batch: Sequence[events.Requested]) -> Outgoing:
-        """Accept one flush."""
+    async def judge(self, tx: Tx, batch: Sequence[events.Requested]) -> list[Judged]:
+        """Judge one flush before its turn comes: the definitions that were current when it had arrived hold for it."""
         requests = [event.data for event in batch]
-        now = datetime.now(UTC)
-        acceptance = await accept(tx, requests, catalog=self._catalog, actor=self._actor, now=now)
+        judged = await judge_all(tx, requests, self._catalog, datetime.now(UTC))
+        return [Judged(event=event, candidate=candidate) for event, candidate in zip(batch, judged, strict=True)]
+
+    async def __call__(self, tx: Tx, batch: Sequence[Judged]) -> Outgoing:
+        """Accept one flush."""
+        requests = [one.event.data for one in batch]
+        acceptance = await accept_judged(tx, requests, [one.candidate for one in batch], self._actor)
         for outcome, count in Counter(map(_outcome, acceptance.answers)).items():
             self._metrics.messages.labels("execution.requested", outcome).inc(count)
         refused = sum(answer.refused is not None for answer in acceptance.answers)
@@ -47,8 +63,8 @@ class Requested:
             messages=acceptance.messages,
             more=acceptance.more,
             parked=[
-                self._park(event, answer)
-                for event, answer in zip(batch, acceptance.answers, strict=True)
+                self._park(one.event, answer)
+                for one, answer in zip(batch, acceptance.answers, strict=True)
                 if answer.error is not None or _lost(answer)
             ],
         )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from interlock.contract.canonical import canonical_json
 from interlock.contract.identity import child_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from uuid import UUID
 
     from interlock.contract.keys import Bounds
 
+T = TypeVar("T")
 PLAN: Final = "$plan"
 """The action and the child key of the execution that plans a batch; no definition can have this name."""
 
@@ -82,6 +84,12 @@ def planned(batch: UUID, epoch: int, *, pool: str, priority: int, not_before: da
         child_key=PLAN,
         epoch=epoch,
     )
+
+
+def column(values: Iterable[T | None]) -> list[T | None] | None:
+    """Return an argument for the database, one value per candidate; None where nobody has any, which costs nothing."""
+    values = list(values)
+    return values if any(value is not None for value in values) else None
 
 
 def refusal(code: str, message: str) -> str:

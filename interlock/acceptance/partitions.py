@@ -11,7 +11,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from interlock.acceptance.candidates import Candidate, LaneKey, refusal
+from interlock.acceptance.candidates import Candidate, LaneKey, column, refusal
 from interlock.acceptance.lanes import lanes
 from interlock.actions.rendering import render_keys
 from interlock.adapters.statements import Statements
@@ -141,7 +141,7 @@ async def plan_chunk(tx: Tx, step: Step, partitions: Sequence[Candidate], actor:
     return row is not None and row["added"] is not None
 
 
-async def _columns(tx: Tx, partitions: Sequence[Candidate]) -> list[list[Any]]:
+async def _columns(tx: Tx, partitions: Sequence[Candidate]) -> list[list[Any] | None]:
     known = await lanes(tx, partitions)
     return [
         [c.id for c in partitions],
@@ -153,7 +153,7 @@ async def _columns(tx: Tx, partitions: Sequence[Candidate]) -> list[list[Any]]:
         known,
         [c.params for c in partitions],
         [c.hash for c in partitions],
-        [c.error for c in partitions],
-        [c.queue_timeout for c in partitions],
-        [c.total_timeout for c in partitions],
+        column(c.error for c in partitions),
+        column(c.queue_timeout for c in partitions),
+        column(c.total_timeout for c in partitions),
     ]

@@ -40,7 +40,7 @@ class Request(BaseModel):
 
     id: UUID
     action: Name
-    params: dict[str, JsonValue] = {}
+    params: dict[str, JsonValue] = Field(default_factory=dict)  # a default would be copied, deeply, each time
     idempotency_key: Text | None = None
     concurrency_key: Text | None = None
     priority: int | None = Field(default=None, ge=-100, le=100, strict=True)

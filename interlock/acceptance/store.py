@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from interlock.acceptance.candidates import Candidate
+from interlock.acceptance.candidates import Candidate, column
 from interlock.acceptance.lanes import numbered
 from interlock.acceptance.requests import judge, same_id, usable_id
 from interlock.adapters.statements import Statements
@@ -56,8 +56,14 @@ async def accept(
 
     `actor` is a CloudEvents source such as `/executor/<id>`. Must be the first thing its transaction locks.
     """
-    judged = await _judge(tx, requests, catalog, now)
-    candidates = [candidate for _, candidate in judged if isinstance(candidate, Candidate)]
+    return await accept_judged(tx, requests, await judge_all(tx, requests, catalog, now), actor)
+
+
+async def accept_judged(
+    tx: Tx, requests: Sequence[dict[str, Any]], judged: Sequence[Candidate | Malformed], actor: str
+) -> Acceptance:
+    """`accept` for requests that `judge_all` has looked at; changes nothing of what it is given."""
+    candidates = [candidate for candidate in judged if isinstance(candidate, Candidate)]
     first, repeats = same_id(candidates)
     result = Acceptance()
     fresh: set[UUID] = set()
@@ -68,7 +74,7 @@ async def accept(
         refusals = dict(zip(row["refused"] or (), row["refusal"] or (), strict=True))
         result.messages, result.more = row["messages"] or [], row["more"] or []
     existing = await _existing(tx, [*(c for c in first if c.id not in fresh), *repeats])
-    for data, candidate in judged:
+    for data, candidate in zip(requests, judged, strict=True):
         if isinstance(candidate, Malformed):
             result.answers.append(Answer(data=data, id=None, error=candidate))
         elif candidate.id in fresh:
@@ -90,9 +96,10 @@ async def force(tx: Tx, ids: Sequence[UUID], actor: str) -> frozenset[UUID]:
     return frozenset(row["id"] for row in await tx.fetch(SQL["force"], ids, actor))
 
 
-async def _judge(
+async def judge_all(
     tx: Tx, requests: Sequence[dict[str, Any]], catalog: Catalog, now: datetime
-) -> list[tuple[dict[str, Any], Candidate | Malformed]]:
+) -> list[Candidate | Malformed]:
+    """Hold each request against the current definitions. Reads them, and locks nothing."""
     # Names are ASCII; what is not has no row to look for, and some of it (NUL, half a character) the database refuses.
     wanted = {name for data in requests if isinstance(name := data.get("action"), str) and _printable_ascii(name)}
     known: dict[str, Entry | BatchEntry] = {**await catalog.current(tx, wanted)}
@@ -100,12 +107,12 @@ async def _judge(
     if missing := wanted - known.keys():
         known |= await catalog.batches(tx, missing)
         names = await catalog.names(tx) if missing - known.keys() else []
-    judged: list[tuple[dict[str, Any], Candidate | Malformed]] = []
+    judged: list[Candidate | Malformed] = []
     for data in requests:
         try:
-            judged.append((data, judge(data, usable_id(data, now), known, names)))
+            judged.append(judge(data, usable_id(data, now), known, names))
         except Malformed as error:
-            judged.append((data, error))
+            judged.append(error)
     return judged
 
 
@@ -117,16 +124,7 @@ async def insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
     """Turn what was judged into rows, batches with their planning; returns what `accept` in the database says."""
     candidates = [*candidates, *(c.plan for c in candidates if c.plan is not None)]
     numbers, keys_of_lanes = numbered(candidates)
-    keys = [candidate.idempotency_key for candidate in candidates]
-    batches = [candidate.batch for candidate in candidates]
-    family: tuple[list[Any] | None, ...] = (None,) * 4
-    if any(batches):
-        family = (
-            batches,
-            [c.parent for c in candidates],
-            [c.child_key for c in candidates],
-            [c.epoch for c in candidates],
-        )
+    batches = column(c.batch for c in candidates)
     return await tx.fetchrow(  # type: ignore[return-value]  # the function always returns one row
         SQL["accept"],
         [c.id for c in candidates],
@@ -138,13 +136,16 @@ async def insert(tx: Tx, candidates: Sequence[Candidate], actor: str) -> Record:
         [c.params for c in candidates],
         [c.hash for c in candidates],
         [c.tags for c in candidates],
-        [c.not_before for c in candidates],
-        [c.deadline for c in candidates],
-        [c.queue_timeout for c in candidates],
-        [c.total_timeout for c in candidates],
-        [c.error for c in candidates],
-        keys if any(keys) else None,
-        *family,
+        column(c.not_before for c in candidates),
+        column(c.deadline for c in candidates),
+        column(c.queue_timeout for c in candidates),
+        column(c.total_timeout for c in candidates),
+        column(c.error for c in candidates),
+        column(c.idempotency_key for c in candidates),
+        batches,
+        column(c.parent for c in candidates),
+        column(c.child_key for c in candidates),
+        None if batches is None else [c.epoch for c in candidates],
         actor,
         *keys_of_lanes,
     )

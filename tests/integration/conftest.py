@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import aio_pika
 import asyncpg
 import pytest
 
@@ -17,10 +18,13 @@ from interlock.adapters.postgres import open_pool
 from interlock.adapters.telemetry import Metrics
 from interlock.client.client import Client
 from interlock.contract.topology import Topology
+from tests.wire import Wire
 from tests.world import ACTOR, World, opened
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from asyncpg import Pool
 
     from tests.databases import Databases
 
@@ -69,3 +73,21 @@ async def context(world: World) -> AsyncIterator[Context]:
     await world.tx.execute("UPDATE reaper_tick SET ticked_at = now(), observe_until = NULL, suspected_at = NULL")
     yield Context(pool=pool, relay=relay, actor=ACTOR, catalog=Catalog(), metrics=metrics, readiness=readiness)
     await pool.close()
+
+
+@pytest.fixture
+async def pool(world: World) -> AsyncIterator[Pool[Any]]:
+    """A daemon's pool of connections to the test's database."""
+    pool = await open_pool(world.url, application="test", size=3)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def wire(pool: Pool[Any], amqp_url: str, prefix: str) -> AsyncIterator[Wire]:
+    """What stands between both servers; its session is not started yet."""
+    topology = Topology(prefix)
+    session = Session(amqp_url, topology, "test", Readiness())
+    async with await aio_pika.connect(amqp_url) as connection:
+        yield Wire(pool, session, topology, await connection.channel())
+    await session.close()

@@ -1,75 +1,20 @@
-"""The relay and the consumer, with a real broker: what is deleted, what is left alone, and when it is acknowledged."""
+"""The relay, with a real broker: what is published, what is deleted, and what is left alone."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import aio_pika
-import pytest
-
-from executor.consumers import Consumer
-from executor.handlers.outgoing import Outgoing
-from interlock.adapters.amqp import Session
-from interlock.adapters.health import Readiness
 from interlock.adapters.lifecycle import end_all
-from interlock.adapters.outbox import Relay
-from interlock.adapters.postgres import open_pool
-from interlock.adapters.telemetry import Metrics
 from interlock.client.store import give_up_claim
-from interlock.contract import events
-from interlock.contract.errors import Transient
-from interlock.contract.topology import Topology
 from tests.eventually import eventually
-from tests.world import ACTOR, request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from aio_pika.abc import AbstractChannel
-    from asyncpg import Pool
-
-    from interlock.adapters.postgres import Tx
+    from tests.wire import Wire
     from tests.world import World
 
 STATUS = ("status", "execution.status_changed.running.leaf")
 BODY = '{"any": "text"}'
-
-
-class Wire:
-    """A connected session, a pool, and the broker seen by its owner."""
-
-    def __init__(self, pool: Pool[Any], session: Session, topology: Topology, channel: AbstractChannel) -> None:
-        self.pool, self.session, self.topology, self.channel = pool, session, topology, channel
-        self.metrics = Metrics()
-
-    def relay(self, sweep_seconds: float = 1.0) -> Relay:
-        return Relay(self.pool, self.session, "executor", self.metrics, sweep_seconds)
-
-    async def waiting(self, queue: str) -> list[bytes]:
-        """Take everything out of a queue."""
-        found = []
-        remote = await self.channel.get_queue(queue, ensure=False)
-        while (message := await remote.get(fail=False, no_ack=True)) is not None:
-            found.append(message.body)
-        return found
-
-
-@pytest.fixture
-async def pool(world: World) -> AsyncIterator[Pool[Any]]:
-    pool = await open_pool(world.url, application="test", size=3)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-async def wire(pool: Pool[Any], amqp_url: str, prefix: str) -> AsyncIterator[Wire]:
-    topology = Topology(prefix)
-    session = Session(amqp_url, topology, "test", Readiness())
-    async with await aio_pika.connect(amqp_url) as connection:
-        yield Wire(pool, session, topology, await connection.channel())
-    await session.close()
 
 
 async def put(
@@ -193,63 +138,3 @@ async def test_a_relay_that_lost_its_connection_listens_again(world: World, wire
 
         await eventually(heard_again)
         await end_all([task])
-
-
-class Hand:
-    """A handler that fails in passing so often, handles one request, and stops at the next one for ever."""
-
-    def __init__(self, failures: int) -> None:
-        self.stuck = asyncio.Event()
-        self.failures = failures
-        self.seen: list[str] = []
-
-    async def __call__(self, tx: Tx, batch: Sequence[events.Requested]) -> Outgoing:
-        del tx
-        if self.failures:
-            self.failures -= 1
-            raise Transient("not now")
-        self.seen += [event.data["id"] for event in batch]
-        if len(self.seen) > 1:
-            self.stuck.set()
-            await asyncio.Event().wait()
-        return Outgoing()
-
-
-@asynccontextmanager
-async def consuming(wire: Wire, hand: Hand) -> AsyncIterator[None]:
-    subscription = wire.session.subscribe(wire.topology.requests_queue, prefetch=1)
-    await wire.session.start()
-    consumer = Consumer(
-        subscription,
-        {events.Requested: hand},
-        pool=wire.pool,
-        relay=wire.relay(),
-        actor=ACTOR,
-        metrics=wire.metrics,
-        readiness=Readiness(),
-    )
-    async with asyncio.TaskGroup() as group:
-        life = group.create_task(consumer.run())
-        yield
-        life.cancel()
-    await wire.session.close()
-
-
-@pytest.mark.parametrize("failures", [0, 2])
-async def test_a_request_is_acknowledged_when_it_is_handled_and_not_before(wire: Wire, failures: int) -> None:
-    hand = Hand(failures)
-    wanted = [events.encode(events.requested("/test", [request()])) for _ in range(2)]
-    async with consuming(wire, hand):
-        exchange = await wire.channel.get_exchange(wire.topology.requests.name, ensure=False)
-        for body, content_type in wanted:
-            await exchange.publish(aio_pika.Message(body, content_type=content_type), "execution.requested")
-        await asyncio.wait_for(hand.stuck.wait(), 20)
-    # The first is done; what was being handled as the process died comes again.
-    back: list[bytes] = []
-
-    async def returned() -> bool:
-        back.extend(await wire.waiting(wire.topology.requests_queue.name))
-        return bool(back)
-
-    await eventually(returned)
-    assert back == [wanted[1][0]]
