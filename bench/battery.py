@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bench import acceptance, batches, commands, floor, growth, handoff, memory, peering
+from bench import acceptance, batches, commands, floor, growth, handoff, memory, peering, rows
 from bench.latency import OpenLoop, latency
 from bench.limits import RATE
 from bench.stage import CONCURRENCY, LIMITED, NOOP, Cast
@@ -99,6 +99,7 @@ TWO: Final = Cast(executors=2, workers=2, concurrency=CONCURRENCY // 2)
 STEPS: Final = (
     Step(P1, lambda stage, sizes: floor.drain(stage, "f1", sizes.part(0.2, 10_000))),
     Step(P1, lambda stage, sizes: floor.drain(stage, "f2", sizes.part(1.0, 50_000))),
+    Step(P1, lambda stage, sizes: rows.rows(stage, sizes.executions)),
     Step(P1, lambda stage, sizes: throughput(stage, "p1", NOOP, sizes.executions, Cast())),
     Step(("P2",), lambda stage, sizes: throughput(stage, "p2", LIMITED, sizes.executions, Cast())),
     Step(("P11",), lambda stage, sizes: throughput(stage, "p11", NOOP, sizes.executions, TWO)),

@@ -29,6 +29,12 @@ def busy_limit(name: str) -> Text:
 
     def text(readings: Readings) -> str:
         told = _ends_at(name, readings)
+        if name == "p1" and readings.has("rows.cpu_us.database"):
+            told += (
+                f"; the rows that one leaves or passes through, in the same tables and flushes but written by bare "
+                "statements that decide nothing, by one connection while nobody else is there, cost the database "
+                f"{microseconds(readings['rows.cpu_us.database'])} and {plain(readings['rows.wal_bytes'])} bytes of WAL"
+            )
         if name == "p1" and readings.has("f2.per_second", "f2.cpu_us"):
             told += (
                 f"; a bare batching consumer (F2), with one message and one update of one column for each and nothing "
@@ -70,10 +76,11 @@ def _spent(name: str, readings: Readings) -> str:
 
 
 def acceptance_limit(readings: Readings) -> str:
-    """Say that an executor and its database take turns, and how far two of them go."""
+    """Say what one executor does beside its database, and how far two of them go."""
+    busy = readings["p5.amqp.per_second"] * readings["p5.amqp.cpu_us.executor"] / 1e6
     told = (
-        f"{_ends_at('p5.amqp', readings)}; what was sent first is to be accepted first, so an executor judges and its "
-        "database writes in turn, each waiting for the other"
+        f"{_ends_at('p5.amqp', readings)}; it reads and judges the next requests while its database writes those "
+        f"before them, one after the other as they were sent, and uses {share(busy)} of its processor"
     )
     if not readings.has("p5.two.per_second", "p5.two.cpu_us"):
         return told

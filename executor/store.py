@@ -102,14 +102,18 @@ class Standing(NamedTuple):
     limited: bool
 
 
-async def complete(tx: Tx, actor: str, ids: Sequence[UUID]) -> tuple[dict[UUID, Standing], Admission]:
-    """Release what of these executions has ended, admit the next; returns where those that exist stood before."""
-    row = await tx.fetchrow(SQL["complete"], list(ids), CHUNK, actor)
+async def complete(tx: Tx, actor: str, told: Sequence[Told]) -> tuple[dict[int, Standing | None], Admission]:
+    """Release what of these executions has ended, admit the next.
+
+    Returns where those stood before that had not ended as told, or have a limited key, by their number in `told`, from
+    1; None where there is no such execution.
+    """
+    row = await tx.fetchrow(SQL["complete"], *map(list, zip(*told, strict=True)), CHUNK, actor)
     admission = _admission(row)
     assert row is not None  # noqa: S101 - as above
     return {
-        identity: Standing(Status(status), attempt, epoch, holds, limited)
-        for identity, status, attempt, epoch, holds, limited in row["stands"]
+        number: None if status is None else Standing(Status(status), *rest)
+        for number, status, *rest in row["elsewhere"]
     }, admission
 
 

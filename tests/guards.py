@@ -521,8 +521,20 @@ GUARDS = {
     ),
     "a completion is told to hold what it gave back": Guard(
         "executor/sql/complete.sql",
-        "EXISTS (SELECT 1 FROM slot s WHERE s.execution_id = e.id) AS holds",
+        "EXISTS (SELECT 1 FROM slot s WHERE s.execution_id = t.id) AS holds",
         "true AS holds",
+        HEALING + "test_a_completion_is_answered_with_where_the_row_stood_before_it",
+    ),
+    "a completion of what stands elsewhere is believed": Guard(
+        "executor/sql/complete.sql",
+        " OR (status, attempt, epoch) IS DISTINCT FROM (target, told_attempt, told_epoch)",
+        "",
+        HEALING + "test_a_completion_is_answered_with_where_the_row_stood_before_it",
+    ),
+    "a completion of what has not ended is no news": Guard(
+        "executor/sql/complete.sql",
+        "\n                OR NOT is_terminal(status)",
+        "",
         HEALING + "test_a_completion_is_answered_with_where_the_row_stood_before_it",
     ),
     "a claimed key that is paused is looked at": Guard(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from interlock.contract import events
 
 
-_NUMBER = attrgetter("int")
+_ORDER = attrgetter("data.id.int")
 """The order of ids, without a call per comparison."""
 
 
@@ -38,13 +38,16 @@ class CompletionListener:
 
     async def __call__(self, tx: Tx, batch: Sequence[events.Completed]) -> Outgoing:
         """Release one flush of ended executions, and count what each message was worth beside its row."""
-        told = sorted({event.data.id for event in batch}, key=_NUMBER)
-        rows, admission = await store.complete(tx, self._actor, told)
+        batch = sorted(batch, key=_ORDER)
+        elsewhere, admission = await store.complete(tx, self._actor, [_told(event) for event in batch])
         ended: set[UUID] = set()
         counts: Counter[News] = Counter()
-        for event in batch:
+        for number, event in enumerate(batch, 1):
             identity = event.data.id
-            news = News.DUPLICATE if identity in ended else _judge(rows.get(identity), event)
+            if identity in ended:
+                news = News.DUPLICATE
+            else:
+                news = _judge(elsewhere[number], event) if number in elsewhere else News.PROCESSED
             counts[news] += 1
             if news is News.PROCESSED:
                 ended.add(identity)
@@ -53,6 +56,11 @@ class CompletionListener:
         for news, count in counts.items():
             self._metrics.messages.labels("execution.completed", str(news)).inc(count)
         return Outgoing(messages=admission.messages, more=admission.more)
+
+
+def _told(event: events.Completed) -> store.Told:
+    data = event.data
+    return data.id, data.status, data.attempt, data.epoch
 
 
 def _judge(row: store.Standing | None, event: events.Completed) -> News:

@@ -210,19 +210,30 @@ async def test_a_completion_is_answered_with_where_the_row_stood_before_it(world
     ended, waiting = await world.submit(2)
     await world.run(world.hand, ended)
 
-    async def complete(*ids: UUID) -> tuple[dict[UUID, store.Standing], int, int]:
+    async def complete(
+        *ids: UUID, status: Status = Status.COMPLETED, attempt: int = 1, epoch: int = 1
+    ) -> tuple[dict[int, store.Standing | None], int, int]:
+        told = [(identity, status, attempt, epoch) for identity in ids]
         async with world.tx.transaction():
-            stands, admission = await store.complete(world.tx, ACTOR, ids)
-        return stands, admission.released, admission.admitted
+            elsewhere, admission = await store.complete(world.tx, ACTOR, told)
+        return elsewhere, admission.released, admission.admitted
 
     holding = store.Standing(Status.COMPLETED, 1, 1, holds=True, limited=True)
-    assert await complete(ended, fresh_id()) == ({ended: holding}, 1, 1)
-    assert await complete(ended) == ({ended: holding._replace(holds=False)}, 0, 0)
+    assert await complete(ended, fresh_id()) == ({1: holding, 2: None}, 1, 1)
+    assert await complete(ended) == ({1: holding._replace(holds=False)}, 0, 0)
     # What holds a slot and has not ended keeps it, whatever was said.
     running = store.Standing(Status.SCHEDULED, 1, 1, holds=True, limited=True)
-    assert await complete(waiting) == ({waiting: running}, 0, 0)
+    assert await complete(waiting, ended) == ({1: running, 2: holding._replace(holds=False)}, 0, 0)
     await world.limit(JOB, None)
-    assert await complete(free) == ({free: store.Standing(Status.COMPLETED, 1, 1, holds=False, limited=False)}, 0, 0)
+    # Of what stands as told, and has no limit, nothing needs to be told.
+    assert await complete(free, free) == ({}, 0, 0)
+    standing = store.Standing(Status.COMPLETED, 1, 1, holds=False, limited=False)
+    assert await complete(free, status=Status.FAILED) == ({1: standing}, 0, 0)
+    assert await complete(free, attempt=2) == ({1: standing}, 0, 0)
+    assert await complete(free, epoch=2) == ({1: standing}, 0, 0)
+    (unlimited,) = await world.submit()
+    dispatched = store.Standing(Status.SCHEDULED, 1, 1, holds=False, limited=False)
+    assert await complete(unlimited, status=Status.SCHEDULED) == ({1: dispatched}, 0, 0)
 
 
 async def test_a_claimed_key_is_looked_at_while_it_has_room(world: World) -> None:

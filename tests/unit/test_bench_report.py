@@ -87,9 +87,11 @@ def test_the_limit_of_a_reading_is_what_it_waits_for() -> None:
 
 def test_the_limit_of_acceptance_tells_what_two_executors_make() -> None:
     one = {"p5.amqp.per_second": 20_000.0, "p5.amqp.cpu_us": 40.0, "p5.bare.per_second": 90_000.0}
+    one["p5.amqp.cpu_us.executor"] = 25.0
     two = {"p5.two.per_second": 32_000.0, "p5.two.cpu_us": 50.0}
     found = verdicts(readings({CORES: 2.0, **one, **two}))
     assert [(each.found, each.met) for each in found] == [("20,000/s", False), ("160 %", None)]
+    assert "and uses 50 % of its processor" in found[0].limits
     assert found[0].limits.endswith("32,000/s at 50 µs for each, which is 80 % of all processors, without the sender")
 
 

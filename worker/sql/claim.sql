@@ -4,7 +4,8 @@ WITH moved AS (
     UPDATE execution e SET status = 'running', worker_id = $1, moves = e.moves + 1, started_at = now()
     FROM unnest($2::uuid[], $3::int[]) t(id, attempt)
     WHERE e.id BETWEEN t.id AND t.id AND e.attempt = t.attempt AND e.status = 'scheduled' AND is_claimable(e) AND lease_lives($1)
-    RETURNING e.*
+    RETURNING e.id, e.epoch, e.moves, e.status, e.attempt, e.failures, e.action, e.action_version, e.parent_id, e.child_key,
+              e.pool, e.params, e.requested_at
 ), flying AS (
     UPDATE in_flight f SET worker_id = $1 FROM moved m WHERE f.execution_id BETWEEN m.id AND m.id
 ), limits AS MATERIALIZED (
@@ -17,5 +18,6 @@ WITH moved AS (
 SELECT record_moves(array_agg(ROW(id, epoch, moves, 'scheduled', status, attempt, action, parent_id, pool, NULL, NULL, NULL,
                                   NULL, $1)::move), 'worker', $4) AS messages,
        array_agg(ROW(id, attempt, failures, action, action_version, params::text,
-                     extract(epoch FROM now() - requested_at), retry_of(parent_id, child_key))::claimed) AS claimed
+                     extract(epoch FROM now() - requested_at),
+                     CASE WHEN parent_id IS NOT NULL THEN retry_of(parent_id, child_key) END)::claimed) AS claimed
 FROM moved
