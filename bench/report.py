@@ -30,6 +30,7 @@ COSTS: Final = {
     "p5.library": "P5: accepted by the library, no daemon",
     "p6": "P6: commands",
     "p7": "P7: no-ops as the partitions of one batch",
+    "rows": "The rows of P1 alone, by bare statements",
     "f1": "F1: one message, one update, one commit",
     "f2": "F2: the same in batches",
 }
