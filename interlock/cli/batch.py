@@ -15,7 +15,7 @@ from interlock.actions.files import load_file
 from interlock.actions.validation import Schema
 from interlock.cli import batch_view, output, params
 from interlock.cli.batch_live import follow, shown
-from interlock.cli.run import TIMED_OUT, accepted, exit_code, problems
+from interlock.cli.run import TIMED_OUT, accepted, exit_code, problems, submitted
 from interlock.cli.session import Json, with_client
 from interlock.client.ids import short
 from interlock.contract.batches import Batch
@@ -117,7 +117,7 @@ async def _run(client: Client, wish: Wish) -> int:
     if wish.inline is not None:
         definition: dict[str, JsonValue] = orjson.loads(batch.canonical())
         request["definition"] = {name: value for name, value in definition.items() if name != "batch"}
-    answers = await client.submit([request])
+    answers = await submitted(client, [request])
     for problem in problems(answers):
         output.say(f"interlock: {problem}")
     identity = accepted(answers[0])

@@ -19,7 +19,7 @@ from interlock.contract.status import Status
 from interlock.contract.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from interlock.acceptance.store import Answer
@@ -101,7 +101,7 @@ async def _run(client: Client, wish: Wish) -> int:
     wanted = params.read(wish.whole, wish.pairs, schema)
     Schema(schema).check(wanted)
     request = {"action": wish.action, "params": wanted, **wish.extras}
-    answers = await client.submit([request] * wish.count)
+    answers = await submitted(client, [request] * wish.count)
     ids = [identity for answer in answers if (identity := accepted(answer)) is not None]
     for problem in problems(answers):
         output.say(f"interlock: {problem}")
@@ -119,6 +119,15 @@ async def _registered(client: Client, name: str) -> Registered:
         hint = did_you_mean(name, known) or "; `interlock actions list` shows what is"
         raise UnknownAction(f"action {name!r} is not registered{hint}")
     return known[name]
+
+
+async def submitted(client: Client, requests: Sequence[Mapping[str, Any]]) -> Sequence[Answer]:
+    """Submit requests. An interrupt meanwhile may come before or behind the commit, so it says where to look."""
+    try:
+        return await client.submit(requests)
+    except asyncio.CancelledError:
+        output.say("interrupted while this was requested: `interlock list` shows whether it was accepted")
+        raise
 
 
 def accepted(answer: Answer) -> UUID | None:

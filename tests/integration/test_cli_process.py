@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 CLI = (sys.executable, "-c", "import sys; from interlock.cli.app import main; sys.exit(main())")
+BLOCKED = """
+SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE d.datname = current_database() AND NOT l.granted
+"""
 
 
 @pytest.fixture
@@ -149,8 +152,29 @@ async def test_interrupting_a_wait_leaves_the_executions_and_says_so(
         stderr=subprocess.PIPE,
     )
     await eventually(lambda: connection.fetchval("SELECT 1 FROM execution"), timeout=30)
-    process.send_signal(signal.SIGINT)
-    out, err = await process.communicate()
+    async with connection.transaction():
+        # It has committed, and is interrupted while it looks.
+        await connection.execute("LOCK TABLE execution IN ACCESS EXCLUSIVE MODE")
+        await eventually(lambda: connection.fetchval(BLOCKED))
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
     assert (process.returncode, out) == (130, b"")
     assert err.decode() == "no longer waiting; the executions go on: `interlock cancel` stops them\n"
     assert await connection.fetchval("SELECT status::text FROM execution") == "requested"
+
+
+async def test_interrupting_a_request_says_where_to_look_for_it(
+    database_url: str, connection: asyncpg.Connection
+) -> None:
+    await make_action(connection)
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE execution IN SHARE MODE")
+        process = await asyncio.create_subprocess_exec(
+            *(*CLI, "run", "job"), env=environment(database_url), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        await eventually(lambda: connection.fetchval(BLOCKED), timeout=30)
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (130, b"")
+    assert err.decode() == "interrupted while this was requested: `interlock list` shows whether it was accepted\n"
+    assert await connection.fetchval("SELECT count(*) FROM execution") == 0
