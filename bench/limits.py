@@ -29,15 +29,13 @@ def busy_limit(name: str) -> Text:
 
     def text(readings: Readings) -> str:
         told = _ends_at(name, readings)
-        if name != "p1":
-            return told
-        if readings.has("rows.cpu_us.database"):
+        if name == "p1" and readings.has("rows.cpu_us.database"):
             told += (
                 f"; the rows that one leaves or passes through, in the same tables and flushes but written by bare "
                 "statements that decide nothing, by one connection while nobody else is there, cost the database "
                 f"{microseconds(readings['rows.cpu_us.database'])} and {plain(readings['rows.wal_bytes'])} bytes of WAL"
             )
-        if readings.has("f2.per_second", "f2.cpu_us"):
+        if name == "p1" and readings.has("f2.per_second", "f2.cpu_us"):
             told += (
                 f"; a bare batching consumer (F2), with one message and one update of one column for each and nothing "
                 f"else, does {per_second(readings['f2.per_second'])} at {microseconds(readings['f2.cpu_us'])}"

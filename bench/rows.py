@@ -64,7 +64,6 @@ FROM unnest($1::uuid[]) u(id) WHERE e.id BETWEEN u.id AND u.id
 _TELL: Final = (
     "INSERT INTO outbox (role, exchange, routing_key, events, body) VALUES ('worker', 'status', 'any', $1, $2)"
 )
-# By the index, as the product deletes.
 _TOLD: Final = "DELETE FROM outbox WHERE id <= (SELECT max(id) FROM outbox)"
 
 

@@ -98,7 +98,6 @@ class Consumer:
                     prepared = await self._persistently(work)
                     others = [event for event in flush.found if type(event) is not kind]
                     flush = replace(flush, found=others + prepared)
-            # Until its turn has come: one flush ahead and no more, as what is held here nobody else can take.
             await self._ahead.put(flush)
             await self._ahead.join()
 

@@ -249,10 +249,10 @@ BEGIN
     END IF;
 END $$;
 
--- The retry policy of a partition, where its batch has one: it replaces that of the action. Not inlined: it is asked of children
--- only.
+-- The retry policy of a partition, where its batch has one: it replaces that of the action.
 CREATE FUNCTION retry_of(p_parent uuid, p_key text) RETURNS text LANGUAGE sql STABLE AS $$
-    SELECT CASE WHEN p_key <> '$plan' THEN (SELECT (b.definition -> 'retry')::text FROM batch b WHERE b.execution_id = p_parent) END
+    SELECT CASE WHEN p_parent IS NOT NULL AND p_key <> '$plan'
+                THEN (SELECT (b.definition -> 'retry')::text FROM batch b WHERE b.execution_id = p_parent) END
 $$;
 
 -- A batch as it stands: its counts (`kept` are the partitions that a restart left as they had ended), what of it is in

@@ -88,11 +88,6 @@ async def ask(wire: Wire, *actions: str) -> None:
     await exchange.publish(aio_pika.Message(body, content_type=content_type), "execution.requested")
 
 
-async def given_back(wire: Wire) -> list[bytes]:
-    """Wait until the broker has requests again, and take them."""
-    return await eventually(lambda: wire.waiting(wire.topology.requests_queue.name))
-
-
 @asynccontextmanager
 async def consuming(
     wire: Wire,
@@ -131,7 +126,14 @@ async def test_a_request_is_acknowledged_when_it_is_handled_and_not_before(wire:
             await exchange.publish(aio_pika.Message(body, content_type=content_type), "execution.requested")
         await asyncio.wait_for(hand.stuck.wait(), 20)
     # The first is done; what was being handled as the process died comes again.
-    assert await given_back(wire) == [wanted[1][0]]
+    back: list[bytes] = []
+
+    async def returned() -> bool:
+        back.extend(await wire.waiting(wire.topology.requests_queue.name))
+        return bool(back)
+
+    await eventually(returned)
+    assert back == [wanted[1][0]]
 
 
 async def test_one_flush_is_prepared_while_another_is_handled_and_both_are_handled_in_turn(wire: Wire) -> None:
@@ -163,7 +165,14 @@ async def test_what_is_read_ahead_is_not_acknowledged_with_what_came_before_it(w
         await diary.has("prepared second")
         diary.go.release()
         await diary.has("handles second")
-    assert [orjson.loads(body)["data"]["action"] for body in await given_back(wire)] == ["second"]
+    back: list[bytes] = []
+
+    async def returned() -> bool:
+        back.extend(await wire.waiting(wire.topology.requests_queue.name))
+        return bool(back)
+
+    await eventually(returned)
+    assert [orjson.loads(body)["data"]["action"] for body in back] == ["second"]
 
 
 async def test_what_cannot_be_prepared_is_parked_alone_and_the_rest_is_handled(world: World, wire: Wire) -> None:
